@@ -1,0 +1,369 @@
+//! The node's configuration: one TOML file, unknown keys refused, every key in the example.
+
+use std::net::SocketAddr;
+
+use serde::Deserialize;
+
+/// The commented example that `candor config example` prints; a test reads it back.
+pub const EXAMPLE: &str = include_str!("config/example.toml");
+
+/// Everything a node is told by its operator. Defaults are those of [`EXAMPLE`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who this node is and where its files lie.
+    pub node: NodeSection,
+    /// Where it listens.
+    pub listen: ListenSection,
+    /// Files with secrets.
+    pub keys: KeysSection,
+    /// When groups are closed and signed.
+    #[serde(default)]
+    pub sealing: SealingSection,
+    /// What it accepts at most.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// Timers of consensus.
+    #[serde(default)]
+    pub raft: RaftSection,
+    /// How it writes its own log lines.
+    #[serde(default)]
+    pub log: LogSection,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSection {
+    /// Number of this node, unique for ever within the cluster.
+    pub id: u64,
+    /// The node's folder; relative paths count from the configuration file's folder.
+    pub folder: String,
+}
+
+/// `[listen]`: loopback only until TLS exists.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct ListenSection {
+    /// gRPC for clients and auditors.
+    pub client: SocketAddr,
+    /// Raft and cosigning between nodes.
+    pub peer: SocketAddr,
+    /// `/livez`, `/readyz`, `/metrics`, `/checkpoint`.
+    pub http: SocketAddr,
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct KeysSection {
+    /// Bearer tokens, hashed; see `candor keys token`.
+    pub tokens: String,
+}
+
+/// `[sealing]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct SealingSection {
+    /// Least time between two seals. One seal is about 21 kB on every node: at one each 10 ms
+    /// that is 177 GB a day, at 100 ms 17.7, at one second 1.8.
+    pub interval_ms: u64,
+    /// A group of this many operations is closed at once; 1 gives every operation its own three
+    /// signatures, about 100 a second per core.
+    pub group_limit: u64,
+    /// With nothing to seal, a seal this often shows that nothing is withheld.
+    pub max_silence_ms: u64,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// Operations waiting to be proposed; one more is refused with `queue_full`.
+    pub queue_operations: usize,
+    /// Bytes of values and requests waiting to be proposed.
+    pub queue_bytes: u64,
+    /// Operations in one command.
+    pub command_operations: usize,
+    /// Bytes in one command; always room for one value.
+    pub command_bytes: u64,
+    /// Commands proposed and not yet applied.
+    pub commands_in_flight: usize,
+    /// Longest deadline a client may ask for.
+    pub deadline_max_ms: u64,
+}
+
+/// `[raft]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftSection {
+    /// The leader shows it lives this often.
+    pub heartbeat_ms: u64,
+    /// A follower stands for election after a silence between these two.
+    pub election_min_ms: u64,
+    /// See `election_min_ms`.
+    pub election_max_ms: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// A filter such as `info` or `candor_node=debug,warn`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// Shape of the node's own log lines.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    #[default]
+    Text,
+}
+
+impl Default for SealingSection {
+    fn default() -> Self {
+        Self {
+            interval_ms: 100,
+            group_limit: 4_096,
+            max_silence_ms: 60_000,
+        }
+    }
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            queue_operations: 8_192,
+            queue_bytes: 128 << 20,
+            command_operations: 1_024,
+            command_bytes: 9 << 20,
+            commands_in_flight: 4,
+            deadline_max_ms: 60_000,
+        }
+    }
+}
+
+impl Default for RaftSection {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 100,
+            election_min_ms: 500,
+            election_max_ms: 1_000,
+        }
+    }
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// Why a configuration is refused; the text says which key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not TOML, an unknown key, a missing key or a wrong type.
+    #[error("{0}")]
+    Parse(#[from] toml::de::Error),
+    /// A value outside its range.
+    #[error("`{key}` is {found}: {want}")]
+    Range {
+        /// Dotted path of the key.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What would be accepted.
+        want: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads and checks a configuration file's text.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    #[expect(clippy::too_many_lines, reason = "a table of keys and their ranges")]
+    fn check(&self) -> Result<(), ConfigError> {
+        let need = |ok: bool, key, found: String, want| {
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError::Range { key, found, want })
+            }
+        };
+        let loopback = "only loopback addresses are bound until TLS is available";
+        for (key, address) in [
+            ("listen.client", self.listen.client),
+            ("listen.peer", self.listen.peer),
+            ("listen.http", self.listen.http),
+        ] {
+            need(
+                address.ip().is_loopback(),
+                key,
+                address.to_string(),
+                loopback,
+            )?;
+        }
+        let (sealing, limits, raft) = (&self.sealing, &self.limits, &self.raft);
+        need(
+            self.node.id > 0,
+            "node.id",
+            self.node.id.to_string(),
+            "want 1 or more",
+        )?;
+        for (key, value, from, to, want) in [
+            (
+                "sealing.interval_ms",
+                sealing.interval_ms,
+                1,
+                3_600_000,
+                "want 1 to 3600000",
+            ),
+            (
+                "sealing.group_limit",
+                sealing.group_limit,
+                1,
+                100_000,
+                "want 1 to 100000",
+            ),
+            (
+                "sealing.max_silence_ms",
+                sealing.max_silence_ms,
+                1_000,
+                86_400_000,
+                "want 1000 to 86400000",
+            ),
+            (
+                "limits.command_bytes",
+                limits.command_bytes,
+                9 << 20,
+                15 << 20,
+                "want 9 to 15 MiB: one value of 8 MiB must fit, and a peer message carries it",
+            ),
+            (
+                "limits.queue_bytes",
+                limits.queue_bytes,
+                limits.command_bytes,
+                1 << 40,
+                "want at least limits.command_bytes",
+            ),
+            (
+                "limits.deadline_max_ms",
+                limits.deadline_max_ms,
+                100,
+                3_600_000,
+                "want 100 to 3600000",
+            ),
+            (
+                "raft.heartbeat_ms",
+                raft.heartbeat_ms,
+                10,
+                10_000,
+                "want 10 to 10000",
+            ),
+            (
+                "raft.election_min_ms",
+                raft.election_min_ms,
+                raft.heartbeat_ms.saturating_mul(3),
+                600_000,
+                "want at least three heartbeats",
+            ),
+            (
+                "raft.election_max_ms",
+                raft.election_max_ms,
+                raft.election_min_ms.saturating_add(1),
+                600_000,
+                "want more than raft.election_min_ms",
+            ),
+        ] {
+            need((from..=to).contains(&value), key, value.to_string(), want)?;
+        }
+        for (key, value) in [
+            ("limits.queue_operations", limits.queue_operations),
+            ("limits.command_operations", limits.command_operations),
+            ("limits.commands_in_flight", limits.commands_in_flight),
+        ] {
+            need(
+                (1..=1 << 20).contains(&value),
+                key,
+                value.to_string(),
+                "want 1 to 1048576",
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "test")]
+    use super::*;
+
+    #[test]
+    fn the_example_holds_every_key_with_its_default() {
+        let config = Config::parse(EXAMPLE).unwrap();
+        assert_eq!(config.sealing, SealingSection::default());
+        assert_eq!(config.limits, LimitsSection::default());
+        assert_eq!(config.raft, RaftSection::default());
+        assert_eq!(config.log, LogSection::default());
+        let table: toml::Table = EXAMPLE.parse().unwrap();
+        let keys: Vec<String> = table
+            .iter()
+            .flat_map(|(section, keys)| {
+                keys.as_table()
+                    .unwrap()
+                    .keys()
+                    .map(move |key| format!("{section}.{key}"))
+            })
+            .collect();
+        assert_eq!(
+            keys.len(),
+            20,
+            "a key was added without its line in the example: {keys:?}"
+        );
+    }
+
+    #[test]
+    fn refuses_unknown_keys_foreign_addresses_and_values_out_of_range() {
+        for (from, to, named) in [
+            ("id = 1", "id = 1\ncolour = 3", "colour"),
+            ("id = 1", "id = 0", "node.id"),
+            (
+                "client = \"127.0.0.1:7401\"",
+                "client = \"0.0.0.0:7401\"",
+                "listen.client",
+            ),
+            (
+                "interval_ms = 100",
+                "interval_ms = 0",
+                "sealing.interval_ms",
+            ),
+            (
+                "election_max_ms = 1000",
+                "election_max_ms = 500",
+                "raft.election_max_ms",
+            ),
+            ("filter = \"info\"", "filter = 3", "filter"),
+        ] {
+            let text = EXAMPLE.replace(from, to);
+            assert_ne!(text, EXAMPLE, "{from} does not stand in the example");
+            let error = Config::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(named), "{error} does not name {named}");
+        }
+    }
+}

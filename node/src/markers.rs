@@ -1,0 +1,178 @@
+//! The marker lane: makes what apply has appended durable, behind it and beside it.
+//!
+//! A marker is written only for a log id at or below the write-ahead log's own fsynced watermark:
+//! openraft may apply an entry before this node has it on disk. A failed write ends the process,
+//! because nobody knows then what the disk holds; the next start finds out.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::apply::Applier;
+use crate::cluster::MarkerRequest;
+use crate::consensus::Consensus;
+use crate::env::{Env, Task};
+use crate::identity::LogMark;
+use crate::peers::Introductions;
+use crate::state::{Delta, Keeper};
+use crate::store::{MarkerDraft, MarkerWriter};
+use crate::wal::{EXIT_DISK, Wal};
+
+/// Least time between two markers: what a restart has to apply again, at most, and a little more.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The watermark is looked at this often; one fsync of the log lies between two looks.
+const WATERMARK_EVERY: Duration = Duration::from_millis(2);
+
+/// What the lane owns.
+pub struct Markers<E: Env> {
+    /// The node's seams.
+    pub env: E,
+    /// Its watermark bounds every marker.
+    pub wal: Wal<E::Disk>,
+    /// The newest boundary that apply offers.
+    pub offers: Offers,
+    /// Who waits for a marker at an index.
+    pub requests: mpsc::Receiver<MarkerRequest>,
+    /// Writes the slots.
+    pub writer: MarkerWriter<E::Disk>,
+    /// Keeps the copy of the fold up to each marker.
+    pub keeper: Keeper,
+    /// What peers acknowledged.
+    pub consensus: Consensus<Applier<E>>,
+    /// Remembers it.
+    pub introductions: Arc<Introductions<E>>,
+    /// Rises when the node drains; one last marker follows.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Starts the lane.
+pub fn start<E: Env>(env: &E, markers: Markers<E>) -> Task {
+    env.lane("marker", move || markers.run())
+}
+
+/// Boundaries on their way from apply to the lane. Only the newest draft counts; of the deltas
+/// none may be left out.
+#[derive(Clone, Default)]
+pub struct Offers(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Written by apply, emptied by the lane.
+    newest: Mutex<Option<(MarkerDraft, Vec<Delta>)>>,
+    offered: Notify,
+}
+
+impl Offers {
+    /// Offers a boundary; called by apply.
+    pub fn offer(&self, draft: MarkerDraft, delta: Delta) {
+        let mut newest = self.newest();
+        let mut deltas = newest.take().map(|(_, deltas)| deltas).unwrap_or_default();
+        deltas.push(delta);
+        *newest = Some((draft, deltas));
+        drop(newest);
+        self.0.offered.notify_one();
+    }
+
+    fn take(&self) -> Option<(MarkerDraft, Vec<Delta>)> {
+        self.newest().take()
+    }
+
+    fn waiting(&self) -> bool {
+        self.newest().is_some()
+    }
+
+    async fn offered(&self) {
+        self.0.offered.notified().await;
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<(MarkerDraft, Vec<Delta>)>> {
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<E: Env> Markers<E> {
+    async fn run(mut self) {
+        let mut waiting: Vec<MarkerRequest> = Vec::new();
+        loop {
+            let stopping = *self.stopping.borrow_and_update();
+            self.write_newest().await;
+            let written = self.writer.newest().last_applied.map_or(0, |at| at.index);
+            let (answered, still): (Vec<_>, Vec<_>) = waiting
+                .into_iter()
+                .partition(|request| request.index <= written);
+            waiting = still;
+            for request in answered {
+                let _ = request.reply.send(written);
+            }
+            if stopping {
+                return;
+            }
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = tokio::time::sleep(PAUSE) => {}
+                    Some(request) = self.requests.recv() => waiting.push(request),
+                    _ = self.stopping.changed() => {}
+                }
+            }
+            if !self.offers.waiting() {
+                tokio::select! {
+                    () = self.offers.offered() => {}
+                    Some(request) = self.requests.recv() => waiting.push(request),
+                    _ = self.stopping.changed() => {}
+                }
+            }
+        }
+    }
+
+    async fn write_newest(&mut self) {
+        let Some((draft, deltas)) = self.offers.take() else {
+            return;
+        };
+        let index = draft.last_applied().map_or(0, |at| at.index);
+        while self
+            .wal
+            .durable_index()
+            .is_none_or(|durable| durable < index)
+        {
+            tokio::time::sleep(WATERMARK_EVERY).await;
+        }
+        if let Err(problem) = self.writer.write(draft) {
+            self.env.exit(
+                EXIT_DISK,
+                &format!("the marker cannot be written: {problem}"),
+            );
+        }
+        if let Err(problem) = self.note_peers() {
+            tracing::warn!(%problem, "what peers acknowledged was not written");
+        }
+        for delta in &deltas {
+            if let Err(problem) = self.keeper.keep(delta, self.writer.newest()) {
+                tracing::warn!(%problem, "the copy of the fold is given up; a start will fold");
+            }
+        }
+    }
+
+    /// Only what is committed: the tail that a peer acknowledged beyond it may still be replaced.
+    fn note_peers(&self) -> Result<(), crate::identity::IdentityError> {
+        let status = self.consensus.status();
+        let Some(committed) = status.committed else {
+            return Ok(());
+        };
+        let marks = status
+            .peers
+            .iter()
+            .filter(|(id, _)| **id != status.node)
+            .filter_map(|(id, peer)| {
+                let at = peer.matched?.min(committed);
+                Some((
+                    *id,
+                    LogMark {
+                        term: at.term,
+                        index: at.index,
+                    },
+                ))
+            });
+        self.introductions.note_acknowledged(marks)
+    }
+}

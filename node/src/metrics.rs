@@ -1,0 +1,99 @@
+//! Every metric of a node, declared once, with help and unit.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Operations answered, by what they were and how they ended.
+pub type Operations = Family<[(&'static str, &'static str); 2], Counter>;
+
+/// One node's metrics. Two nodes in one process share nothing.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Operations answered by this node: `op`, `outcome`.
+    pub operations: Operations,
+    /// Calls that ended in an error: `method` is left out on purpose, `code` is the stable one.
+    pub errors: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Entries in the ledger as applied here.
+    pub entries: Gauge<u64, AtomicU64>,
+    /// Entries under the newest checkpoint taken here.
+    pub sealed: Gauge<u64, AtomicU64>,
+    /// Raft position applied here.
+    pub applied: Gauge<u64, AtomicU64>,
+    /// 1 when this node leads.
+    pub leading: Gauge<u64, AtomicU64>,
+    /// Operations waiting to be proposed here.
+    pub queued: Gauge<u64, AtomicU64>,
+    /// `fdatasync` and `fsync` calls of this process.
+    pub syncs: Gauge<u64, AtomicU64>,
+    /// Values this node refused to disclose although the ledger allows it: must stay 0.
+    pub withheld_damaged: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("candor");
+        let operations = Operations::default();
+        registry.register("operations", "Operations answered", operations.clone());
+        let errors = Family::default();
+        registry.register(
+            "errors",
+            "Calls that ended in an error, by code",
+            errors.clone(),
+        );
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::<u64, AtomicU64>::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let entries = gauge("ledger_entries", "Entries applied on this node");
+        let sealed = gauge(
+            "ledger_sealed_entries",
+            "Entries under the newest checkpoint",
+        );
+        let applied = gauge(
+            "raft_applied_index",
+            "Raft log position applied on this node",
+        );
+        let leading = gauge("raft_leading", "1 when this node leads");
+        let queued = gauge("queue_operations", "Operations waiting to be proposed");
+        let syncs = gauge(
+            "disk_syncs",
+            "fsync and fdatasync calls since the process started",
+        );
+        let withheld_damaged = Counter::default();
+        registry.register(
+            "values_withheld_damaged",
+            "Values withheld because the local copy is damaged or missing",
+            withheld_damaged.clone(),
+        );
+        Self {
+            registry,
+            operations,
+            errors,
+            entries,
+            sealed,
+            applied,
+            leading,
+            queued,
+            syncs,
+            withheld_damaged,
+        }
+    }
+}
+
+impl Metrics {
+    /// The `OpenMetrics` text.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}

@@ -1,0 +1,603 @@
+//! One node, from an empty folder to a clean stop.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use candor_ledger::ids::{NodeId, TreeSize};
+use candor_ledger::tree::NodeHash;
+use candor_proto::audit_v1::audit_service_server::AuditServiceServer;
+use candor_proto::cache_v1::cache_service_server::CacheServiceServer;
+use candor_proto::cluster_v1::cluster_service_server::ClusterServiceServer;
+use candor_proto::raft_v1::peer_service_server::PeerServiceServer;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+use tonic::transport::Server;
+
+use crate::apply::{Applier, ApplyError, Applying};
+use crate::clock::{ASK_EVERY, ClockVerdict, Clocks};
+use crate::cluster::Cluster;
+use crate::config::Config;
+use crate::consensus::{Consensus, Health, Leadership, RaftCall, Settings, StartError};
+use crate::env::{Disk, Env, Listener, Task};
+use crate::fold::Fold;
+use crate::genesis::{GenesisRefused, StoredGenesis};
+use crate::grpc::{Api, MESSAGE_LEN_MAX as CLIENT_MESSAGE_LEN_MAX, Service};
+use crate::http::Probes;
+use crate::identity::{Identity, IdentityError};
+use crate::keys::{Keys, KeysError};
+use crate::markers::{Markers, Offers};
+use crate::metrics::Metrics;
+use crate::peers::{
+    Forwarded, Handle, Introductions, MESSAGE_LEN_MAX as PEER_MESSAGE_LEN_MAX, PeerApi, Peers,
+    Settled,
+};
+use crate::principal::Tokens;
+use crate::proposer::{self, Inputs};
+use crate::sealer::{CosignAnswer, Sealer, Signer, answer_cosign};
+use crate::state::{self, StateError};
+use crate::store::{Ledger, Opened, StoreError};
+use crate::wal::{Wal, WalError};
+
+/// Load balancers and clients see "not ready" this long before connections are refused.
+const DRAIN_GRACE: Duration = Duration::from_millis(300);
+/// A leader's hand-over on the way out may take this long.
+const HAND_OVER: Duration = Duration::from_secs(3);
+/// The gauges and the address books follow the node at this pace.
+const OBSERVE_EVERY: Duration = Duration::from_millis(500);
+
+/// Why a node does not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Another process holds the folder, or the disk failed.
+    #[error("the node's folder: {0}")]
+    Folder(#[source] std::io::Error),
+    /// The folder is another node's.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The stored genesis cannot be used.
+    #[error(transparent)]
+    Genesis(#[from] GenesisRefused),
+    /// The ledger's files.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The fold of the ledger's files.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The Raft log.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// Raft.
+    #[error(transparent)]
+    Consensus(#[from] StartError),
+    /// What recovery found cannot be continued.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// An address cannot be listened on.
+    #[error("`{what}` cannot listen on {address}: {source}")]
+    Listen {
+        /// Which of the three.
+        what: &'static str,
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Consensus stopped by itself.
+    #[error("consensus stopped: {0}")]
+    Failed(String),
+    /// A majority computes another ledger than this node.
+    #[error("a majority of the members computes another ledger than this node; it must be rebuilt")]
+    Diverged,
+}
+
+/// Runs one node until `stop` resolves or it cannot go on.
+///
+/// Durable on return: the Raft log, and a marker at the last entry applied.
+///
+/// # Errors
+/// [`NodeError`]; the process should exit with a failure then.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one ordered protocol: the start of a node"
+)]
+pub async fn run<E: Env>(
+    env: E,
+    config: Config,
+    tokens: Tokens,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<(), NodeError> {
+    // 1. One process per folder; who this folder is, durable before anybody is told.
+    let _lock = env.disk().lock("lock").map_err(NodeError::Folder)?;
+    let identity = Identity::start(&env, config.node.id)?;
+    let node = NodeId(config.node.id);
+    let keys = Keys::load(&env, node)?;
+    let stored = StoredGenesis::load(&env)?;
+
+    // 2. The ledger is cut to its marker; the fold follows it; the Raft log has the rest.
+    let Opened {
+        ledger,
+        markers,
+        marker,
+        slot_lost,
+        values_damaged,
+        restored,
+    } = Ledger::open(env.disk().clone())?;
+    if let Some(why) = slot_lost {
+        tracing::error!(%why, "a marker slot is damaged; the other one is used");
+    }
+    for problem in restored {
+        tracing::error!(%problem, "a derived file was damaged and has been made anew");
+    }
+    for problem in values_damaged {
+        tracing::error!(%problem, "values are missing here");
+    }
+    let reader = ledger.reader();
+    let (state, keeper, origin) = state::open(state::store_in(env.disk()), &reader, &marker)?;
+    let fold = Fold::new(state);
+    tracing::info!(%node, size = %ledger.size(), sealed = %marker.sealed, ?origin, "ledger opened");
+    let (wal, recovered) = Wal::open(&env, "raft", crate::wal::Limits::default())?;
+    if let Some(torn) = &recovered.torn {
+        tracing::info!(?torn, "the unacknowledged end of the raft log was cut off");
+    }
+
+    // 3. What the parts tell each other.
+    let body = stored.as_ref().map(|stored| Arc::clone(&stored.body));
+    let (genesis, _) = watch::channel(body);
+    let (applying_sender, applying) = watch::channel(Applying::default());
+    let offers = Offers::default();
+    let (stopping_sender, stopping) = watch::channel(false);
+    let (clock_sender, clock) = watch::channel(ClockVerdict::Unsure);
+    let (diverged_sender, mut diverged) = watch::channel(false);
+    let (marker_requests, marker_inbox) = mpsc::channel(16);
+    let metrics = Arc::new(Metrics::default());
+    let digest = stored.as_ref().map(|stored| stored.digest);
+    let introductions = Arc::new(Introductions::new(
+        env.clone(),
+        identity,
+        digest,
+        wal.clone(),
+    )?);
+    if let Some(stored) = &stored {
+        introductions.bind(
+            &stored.body.cluster_id.to_string(),
+            &stored.body.origin,
+            stored.digest,
+        )?;
+    }
+    let peer_addresses = Arc::new(Mutex::new(BTreeMap::new()));
+    let peers = Peers::new(
+        env.clone(),
+        Arc::clone(&introductions),
+        Arc::clone(&peer_addresses),
+    );
+
+    // 4. Consensus, with apply as its machine.
+    let position = (marker.last_applied, marker.membership.clone());
+    let applier = Applier::new(
+        ledger,
+        fold.clone(),
+        genesis.subscribe(),
+        position,
+        marker.sealed,
+        applying_sender,
+        offers.clone(),
+    )?;
+    let settings = Settings {
+        heartbeat: Duration::from_millis(config.raft.heartbeat_ms),
+        election_min: Duration::from_millis(config.raft.election_min_ms),
+        election_max: Duration::from_millis(config.raft.election_max_ms),
+        ..Settings::new(node.0, "candor")
+    };
+    let log = (wal.clone(), &recovered);
+    let consensus = Consensus::start(&env, &settings, log, applier, peers.clone()).await?;
+
+    // 5. What runs beside it: proposing, sealing, markers, clocks.
+    let inputs = Inputs {
+        leadership: consensus.leadership(),
+        applying: applying.clone(),
+        clock: clock.clone(),
+        genesis: genesis.subscribe(),
+        stopping: stopping.clone(),
+    };
+    let (proposer, proposing) = proposer::proposer(
+        env.clone(),
+        consensus.clone(),
+        inputs,
+        config.limits.clone(),
+        config.sealing.clone(),
+    );
+    let mut tasks = vec![env.spawn("proposer", proposing)];
+    if let (Some(log), Some(cosigner)) = (&keys.log, &keys.cosigner) {
+        let sealer = Sealer {
+            env: env.clone(),
+            consensus: consensus.clone(),
+            peers: peers.clone(),
+            node,
+            reader: reader.clone(),
+            state: fold.clone(),
+            cosigner: Arc::clone(cosigner),
+            signer: Signer::start(&env, Arc::clone(log)),
+            leadership: consensus.leadership(),
+            applying: applying.clone(),
+            diverged: diverged_sender,
+        };
+        tasks.push(env.spawn("sealer", sealer.run()));
+    }
+    let marker_lane = crate::markers::start(
+        &env,
+        Markers {
+            env: env.clone(),
+            wal: wal.clone(),
+            offers,
+            requests: marker_inbox,
+            writer: markers,
+            keeper,
+            consensus: consensus.clone(),
+            introductions: Arc::clone(&introductions),
+            stopping: stopping.clone(),
+        },
+    );
+    let cluster = Arc::new(Cluster {
+        env: env.clone(),
+        node,
+        own_addresses: (
+            config.listen.peer.to_string(),
+            config.listen.client.to_string(),
+        ),
+        introductions: Arc::clone(&introductions),
+        keys,
+        genesis,
+        consensus: consensus.clone(),
+        proposer: proposer.clone(),
+        peers: peers.clone(),
+        applying: applying.clone(),
+        reader: reader.clone(),
+        state: fold.clone(),
+        markers: marker_requests,
+    });
+    tasks.push(env.spawn(
+        "clock",
+        watch_clocks(Arc::clone(&cluster), clock_sender, stopping.clone()),
+    ));
+
+    // 6. The faces: peers, clients, machines that watch.
+    let client_addresses = Arc::new(Mutex::new(BTreeMap::new()));
+    let api = Arc::new(Api {
+        env: env.clone(),
+        tokens,
+        limits: config.limits.clone(),
+        proposer,
+        reader,
+        state: fold,
+        applying: applying.clone(),
+        peers,
+        client_addresses: Arc::clone(&client_addresses),
+        metrics: Arc::clone(&metrics),
+        cluster: Arc::clone(&cluster),
+        clock,
+        stopping: stopping.clone(),
+        started: env.monotonic(),
+    });
+    let faces = listen(&env, &config).await?;
+    tasks.extend(serve(&env, &api, faces, &introductions, &stopping));
+    tasks.push(env.spawn(
+        "observer",
+        observe(
+            Arc::clone(&api),
+            peer_addresses,
+            client_addresses,
+            stopping.clone(),
+        ),
+    ));
+    tracing::info!(%node, client = %config.listen.client, "serving");
+
+    // 7. Until told to stop, or something only a restart repairs.
+    let mut health = consensus.health();
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        failed = health.wait_for(|health| !matches!(health, Health::Running)) => {
+            Err(NodeError::Failed(failed.map_or_else(|e| e.to_string(), |h| format!("{:?}", *h))))
+        }
+        Ok(_) = diverged.wait_for(|diverged| *diverged) => Err(NodeError::Diverged),
+    };
+
+    // 8. Drain: not ready, hand over, finish what is on its way, a last marker.
+    tracing::info!(%node, "stopping");
+    hand_over(&cluster).await;
+    stopping_sender.send_replace(true);
+    tokio::time::sleep(DRAIN_GRACE).await;
+    for task in tasks {
+        if tokio::time::timeout(HAND_OVER, task.join()).await.is_err() {
+            tracing::warn!("a task did not end in time");
+        }
+    }
+    consensus.shutdown().await;
+    let _ = tokio::time::timeout(HAND_OVER, marker_lane.join()).await;
+    ended
+}
+
+struct Faces<L> {
+    client: L,
+    peer: L,
+    http: L,
+}
+
+async fn listen<E: Env>(env: &E, config: &Config) -> Result<Faces<E::Listener>, NodeError> {
+    let on = async |what, address| {
+        env.listen(address)
+            .await
+            .map_err(|source| NodeError::Listen {
+                what,
+                address,
+                source,
+            })
+    };
+    Ok(Faces {
+        peer: on("listen.peer", config.listen.peer).await?,
+        client: on("listen.client", config.listen.client).await?,
+        http: on("listen.http", config.listen.http).await?,
+    })
+}
+
+fn serve<E: Env>(
+    env: &E,
+    api: &Arc<Api<E>>,
+    faces: Faces<E::Listener>,
+    introductions: &Arc<Introductions<E>>,
+    stopping: &watch::Receiver<bool>,
+) -> Vec<Task> {
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(candor_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    let limit = CLIENT_MESSAGE_LEN_MAX;
+    let mut clients = Server::builder()
+        .max_concurrent_streams(4_096)
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .add_service(health)
+        .add_service(
+            CacheServiceServer::new(Service(Arc::clone(api)))
+                .max_decoding_message_size(limit)
+                .max_encoding_message_size(limit),
+        )
+        .add_service(
+            AuditServiceServer::new(Service(Arc::clone(api))).max_encoding_message_size(limit),
+        )
+        .add_service(ClusterServiceServer::new(Service(Arc::clone(api))));
+    match reflection {
+        Ok(reflection) => clients = clients.add_service(reflection),
+        Err(problem) => tracing::error!(%problem, "reflection is not available"),
+    }
+    let peer_service = PeerServiceServer::new(PeerApi::new(
+        env.clone(),
+        Arc::clone(introductions),
+        Arc::new(PeerFace(Arc::clone(api))),
+    ))
+    .max_decoding_message_size(PEER_MESSAGE_LEN_MAX)
+    .max_encoding_message_size(PEER_MESSAGE_LEN_MAX);
+    let peer_server = Server::builder().add_service(peer_service);
+    let client_stop = raised(stopping.clone());
+    let peer_stop = raised(stopping.clone());
+    let http_stop = raised(stopping.clone());
+    let probes: Arc<dyn Probes> = Arc::new(HttpFace(Arc::clone(api)));
+    vec![
+        env.spawn("grpc", async move {
+            let served = clients
+                .serve_with_incoming_shutdown(incoming(faces.client), client_stop)
+                .await;
+            log_end("client", served);
+        }),
+        env.spawn("peers", async move {
+            let served = peer_server
+                .serve_with_incoming_shutdown(incoming(faces.peer), peer_stop)
+                .await;
+            log_end("peer", served);
+        }),
+        env.spawn("http", crate::http::serve(faces.http, probes, http_stop)),
+        env.spawn(
+            "health",
+            report_health(Arc::clone(api), health_reporter, stopping.clone()),
+        ),
+    ]
+}
+
+fn log_end(what: &str, served: Result<(), tonic::transport::Error>) {
+    if let Err(problem) = served {
+        tracing::error!(%problem, "the {what} listener ended");
+    }
+}
+
+fn incoming<L: Listener>(
+    listener: L,
+) -> impl futures::Stream<Item = std::io::Result<L::Stream>> + Send {
+    futures::stream::unfold(listener, |mut listener| async move {
+        let accepted = listener.accept().await.map(|(stream, _)| stream);
+        Some((accepted, listener))
+    })
+}
+
+async fn raised(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn hand_over<E: Env>(cluster: &Cluster<E>) {
+    let leads = matches!(
+        *cluster.consensus.leadership().borrow(),
+        Leadership::Leader { .. }
+    );
+    if leads && cluster.consensus.status().voters.len() > 1 {
+        let deadline = cluster.env.monotonic() + HAND_OVER;
+        match cluster.transfer(0, deadline).await {
+            Ok((leader, _)) => tracing::info!(leader, "leadership handed over"),
+            Err(problem) => tracing::warn!(%problem, "leadership was not handed over"),
+        }
+    }
+}
+
+/// Asks peers for their clocks and judges this node's; a leader whose clock is unsure hands over.
+async fn watch_clocks<E: Env>(
+    cluster: Arc<Cluster<E>>,
+    verdict: watch::Sender<ClockVerdict>,
+    stopping: watch::Receiver<bool>,
+) {
+    let own = cluster.node.0;
+    let mut clocks = None;
+    let mut unsure = 0;
+    while !*stopping.borrow() {
+        let max_skew = cluster
+            .genesis
+            .borrow()
+            .as_ref()
+            .map(|genesis| Duration::from_millis(genesis.params.max_skew_ms));
+        let clocks = clocks.get_or_insert_with(|| Clocks::new(max_skew.unwrap_or(ASK_EVERY)));
+        let status = cluster.consensus.status();
+        clocks.asked(cluster.env.monotonic(), cluster.env.wall());
+        let asks = status
+            .voters
+            .iter()
+            .copied()
+            .filter(|voter| *voter != own)
+            .map(|peer| {
+                let cluster = &cluster;
+                async move {
+                    let sent = cluster.env.wall();
+                    let theirs = cluster.peers.clock(peer).await?;
+                    let received = cluster.env.wall();
+                    Some((peer, candor_ledger::time::Micros(theirs), sent, received))
+                }
+            });
+        for (peer, theirs, sent, received) in
+            futures::future::join_all(asks).await.into_iter().flatten()
+        {
+            clocks.answered(peer, cluster.env.monotonic(), theirs, sent, received);
+        }
+        let (now, wall) = (cluster.env.monotonic(), cluster.env.wall());
+        let judged = clocks.verdict(own, status.voters.iter().copied(), now, wall);
+        verdict.send_if_modified(|held| std::mem::replace(held, judged) != judged);
+        unsure = if judged == ClockVerdict::Unsure {
+            unsure + 1
+        } else {
+            0
+        };
+        if unsure == 3 {
+            tracing::warn!("no majority agrees with this node's clock");
+            hand_over(&cluster).await;
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Keeps gauges and address books current.
+async fn observe<E: Env>(
+    api: Arc<Api<E>>,
+    peers: Arc<Mutex<BTreeMap<u64, String>>>,
+    clients: Arc<Mutex<BTreeMap<u64, String>>>,
+    stopping: watch::Receiver<bool>,
+) {
+    let mut metrics = api.cluster.consensus.leadership();
+    while !*stopping.borrow() {
+        let addresses = api.cluster.addresses();
+        let split = |pick: fn(&(String, String)) -> &String| {
+            addresses
+                .iter()
+                .map(|(id, both)| (*id, pick(both).clone()))
+                .collect()
+        };
+        *peers.lock().unwrap_or_else(PoisonError::into_inner) = split(|both| &both.0);
+        *clients.lock().unwrap_or_else(PoisonError::into_inner) = split(|both| &both.1);
+        let applying = *api.applying.borrow();
+        api.metrics.entries.set(applying.size.0);
+        api.metrics.sealed.set(applying.sealed.0);
+        api.metrics.applied.set(applying.index);
+        let leads = matches!(*metrics.borrow_and_update(), Leadership::Leader { .. });
+        api.metrics.leading.set(u64::from(leads));
+        api.metrics
+            .queued
+            .set(u64::try_from(api.proposer.waiting()).unwrap_or(u64::MAX));
+        let syncs = api.env.disk().syncs();
+        api.metrics
+            .syncs
+            .set(syncs.files.saturating_add(syncs.dirs));
+        tokio::select! {
+            () = tokio::time::sleep(OBSERVE_EVERY) => {}
+            _ = metrics.changed() => {}
+        }
+    }
+}
+
+async fn report_health<E: Env>(
+    api: Arc<Api<E>>,
+    reporter: tonic_health::server::HealthReporter,
+    stopping: watch::Receiver<bool>,
+) {
+    use tonic_health::ServingStatus::{NotServing, Serving};
+    let mut last = None;
+    while !*stopping.borrow() {
+        let ready = api.trouble().is_empty();
+        if last != Some(ready) {
+            let status = if ready { Serving } else { NotServing };
+            for service in [
+                "",
+                "candor.cache.v1.CacheService",
+                "candor.audit.v1.AuditService",
+                "candor.cluster.v1.ClusterService",
+            ] {
+                reporter.set_service_status(service, status).await;
+            }
+            last = Some(ready);
+        }
+        tokio::time::sleep(OBSERVE_EVERY).await;
+    }
+}
+
+struct PeerFace<E: Env>(Arc<Api<E>>);
+
+impl<E: Env> Handle for PeerFace<E> {
+    async fn raft(&self, kind: RaftCall, from: u64, body: Bytes) -> Result<Bytes, Status> {
+        let handled = self.0.cluster.consensus.handle(kind, from, body).await;
+        handled.map_err(|problem| Status::aborted(problem.to_string()))
+    }
+
+    fn cosign(&self, size: TreeSize, root: NodeHash) -> Result<CosignAnswer, Status> {
+        let cluster = &self.0.cluster;
+        let key = cluster.keys.cosigner.as_ref();
+        let key = key.ok_or_else(|| Status::failed_precondition("no cosigner key here"))?;
+        answer_cosign(&cluster.env, &cluster.reader, key, size, &root)
+            .map_err(|problem| Status::data_loss(problem.to_string()))
+    }
+
+    async fn forwarded(&self, call: Forwarded) -> Result<Bytes, Status> {
+        self.0.forwarded(call).await
+    }
+
+    async fn settle(&self, index: u64) -> Result<Settled, Status> {
+        self.0.cluster.settle(index).await.map_err(Status::from)
+    }
+}
+
+struct HttpFace<E: Env>(Arc<Api<E>>);
+
+impl<E: Env> Probes for HttpFace<E> {
+    fn not_ready(&self) -> Vec<String> {
+        self.0.trouble()
+    }
+
+    fn metrics(&self) -> String {
+        self.0.metrics.text()
+    }
+
+    fn checkpoint(&self) -> Result<Option<String>, String> {
+        let newest = self
+            .0
+            .reader
+            .latest_checkpoint()
+            .map_err(|problem| problem.to_string())?;
+        Ok(newest.map(|(_, note)| note))
+    }
+}

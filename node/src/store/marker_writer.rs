@@ -1,0 +1,101 @@
+//! Writing the marker beside apply.
+
+use std::sync::Arc;
+
+use candor_ledger::ids::TreeSize;
+
+use super::marker::{self, Marker};
+use super::{Shared, StoreError, tails};
+use crate::consensus::LogPos;
+use crate::env::Disk;
+
+/// What stood in a ledger at one boundary between two entries of the Raft log, not yet durable.
+#[derive(Clone, Debug)]
+pub struct MarkerDraft(pub(super) Marker);
+
+impl MarkerDraft {
+    /// How many entries it counts.
+    pub fn size(&self) -> TreeSize {
+        self.0.size
+    }
+
+    /// The log id whose outcome it counts last. It must be on this node's own disk, in the Raft
+    /// log, before the draft is written.
+    pub fn last_applied(&self) -> Option<LogPos> {
+        self.0.last_applied
+    }
+}
+
+/// Makes markers durable; owned by one background lane.
+pub struct MarkerWriter<D: Disk> {
+    shared: Arc<Shared<D>>,
+    newest: Marker,
+    /// Last applied log id of the other slot; `None` where that slot is not readable.
+    older_applied: Option<LogPos>,
+    stopped: bool,
+}
+
+impl<D: Disk> MarkerWriter<D> {
+    pub(super) fn new(
+        shared: Arc<Shared<D>>,
+        newest: Marker,
+        older_applied: Option<LogPos>,
+    ) -> Self {
+        Self {
+            shared,
+            newest,
+            older_applied,
+            stopped: false,
+        }
+    }
+
+    /// Makes everything durable that the draft counts, then the marker itself, then removes the
+    /// checkpoints that it names no more.
+    ///
+    /// Returns after fsync of values, entries, offsets, tree, checkpoints and their directories,
+    /// and of the slot. A crash at any point leaves the earlier marker or this one.
+    ///
+    /// # Errors
+    /// [`StoreError::BadMarker`] for a draft older than the newest marker. After any other error
+    /// it is unknown what is durable: this writer writes no more, and the process must end.
+    pub fn write(&mut self, draft: MarkerDraft) -> Result<&Marker, StoreError> {
+        if self.stopped {
+            return Err(StoreError::Stopped);
+        }
+        let mut next = draft.0;
+        if next.size < self.newest.size || next.last_applied < self.newest.last_applied {
+            return Err(StoreError::BadMarker {
+                offered: next.size,
+                durable: self.newest.size,
+            });
+        }
+        next.generation = self.newest.generation + 1;
+        self.stopped = true;
+        let Shared {
+            disk,
+            dirty,
+            checkpoints,
+            ..
+        } = &*self.shared;
+        next.tails = tails::of(&self.shared, next.size.0)?;
+        dirty.take().sync(disk)?;
+        marker::write(disk, &next)?;
+        // A crash here leaves files that the marker does not name; the next start removes them.
+        checkpoints.unlink_dropped(disk, dirty, &next.checkpoints)?;
+        self.stopped = false;
+        self.older_applied = self.newest.last_applied;
+        self.newest = next;
+        Ok(&self.newest)
+    }
+
+    /// The newest durable marker.
+    pub fn newest(&self) -> &Marker {
+        &self.newest
+    }
+
+    /// Up to where the Raft log may be purged: the log id of the OLDER slot, so that a start which
+    /// can read only that one still finds the log it needs.
+    pub fn purgeable(&self) -> Option<LogPos> {
+        self.older_applied
+    }
+}

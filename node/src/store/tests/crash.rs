@@ -1,0 +1,221 @@
+//! Every crash of one history of appends and markers.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::env::sim::{Crash, Pending, SECTOR_BYTES, Tear};
+
+/// What the history did, and when which marker had become durable.
+struct Story {
+    /// By generation, from 2: the marker of the first start is the last that counts nothing.
+    markers: BTreeMap<u64, Marker>,
+    /// Step of the history at which the write of a generation had returned.
+    durable: Vec<(usize, u64)>,
+    /// Steps of the history at which an entry of this many had been appended.
+    end: usize,
+}
+
+/// Grows a ledger by a few rounds of appends, checkpoints, values and markers.
+fn grow(disk: &SimDisk, rounds: u64) -> Story {
+    let mut a = open(disk);
+    let mut story = Story {
+        markers: BTreeMap::from([(a.marker.generation, a.marker.clone())]),
+        durable: vec![(disk.history_len(), a.marker.generation)],
+        end: 0,
+    };
+    for round in a.marker.last_applied.map_or(0, |at| at.index)..rounds {
+        apply(&mut a.ledger, round);
+        let draft = draft(&a.ledger, round + 1);
+        if round % 2 == 1 {
+            // Apply goes on while the marker is being written, and is done again after a crash.
+            a.ledger
+                .append(&entries(size_after(round)..size_after(round) + 2))
+                .unwrap();
+        }
+        let marker = a.markers.write(draft).unwrap().clone();
+        story.durable.push((disk.history_len(), marker.generation));
+        story.markers.insert(marker.generation, marker);
+        if round % 2 == 1 {
+            a = open(disk);
+        }
+    }
+    story.end = disk.history_len();
+    story
+}
+
+/// What one command of the Raft log does; the same on every node and after every restart.
+fn apply(ledger: &mut Ledger<SimDisk>, round: u64) {
+    let from = size_after(round.wrapping_sub(1));
+    assert_eq!(ledger.size().0, from);
+    let to = size_after(round);
+    let middle = to.min(from + 2);
+    ledger.append(&entries(from..middle)).unwrap();
+    ledger.append(&entries(middle..to)).unwrap();
+    ledger.put_checkpoint(TreeSize(to), &note(to)).unwrap();
+    if round > 1 {
+        ledger.drop_checkpoint(TreeSize(size_after(round - 2)));
+    }
+    let (hash, bytes) = value(round);
+    ledger.put_value(tenant(round), hash, &bytes).unwrap();
+}
+
+fn tenant(round: u64) -> &'static str {
+    if round % 3 == 2 {
+        "other/tenant"
+    } else {
+        "acme"
+    }
+}
+
+/// 3, 7, 8, 12, 16, 17 ...: inside files of 8, at their end, and across it.
+fn size_after(round: u64) -> u64 {
+    let rounds = round.wrapping_add(1);
+    rounds / 3 * 8 + [0, 3, 7][usize::try_from(rounds % 3).unwrap()]
+}
+
+/// The ledger stands at one written marker, not below the one that had become durable, and holds
+/// all that this marker counts and nothing else.
+fn check(disk: &SimDisk, story: &Story, steps: usize, crash: &Crash) -> Opened<SimDisk> {
+    let context = || format!("after {steps} steps, {crash:?}");
+    let opened = Ledger::open_with(disk.clone(), SMALL)
+        .unwrap_or_else(|error| panic!("{}: {error}", context()));
+    let floor = story.durable.iter().rev().find(|(at, _)| *at <= steps);
+    let generation = opened.marker.generation;
+    assert!(
+        floor.is_none_or(|(_, floor)| generation >= *floor),
+        "{}",
+        context()
+    );
+    let Some(expected) = story.markers.get(&generation) else {
+        assert_eq!(
+            (generation, opened.marker.size),
+            (1, TreeSize(0)),
+            "{}",
+            context()
+        );
+        return opened;
+    };
+    assert_eq!(&opened.marker, expected, "{}", context());
+    assert_eq!(opened.slot_lost, None, "{}", context());
+    assert!(opened.values_damaged.is_empty(), "{}", context());
+    let reader = opened.ledger.reader();
+    assert_eq!(reader.size(), expected.size);
+    read_all(&reader).unwrap_or_else(|error| panic!("{}: {error}", context()));
+    let kept: Vec<u64> = reader
+        .checkpoints()
+        .into_iter()
+        .map(|size| size.0)
+        .collect();
+    assert_eq!(
+        kept,
+        expected.checkpoints.keys().copied().collect::<Vec<_>>()
+    );
+    let applied = expected.last_applied.map_or(0, |at| at.index);
+    for round in 0..applied + 2 {
+        let (hash, bytes) = value(round);
+        let found = reader.value(tenant(round), &hash).unwrap();
+        assert_eq!(found, (round < applied).then_some(bytes), "{}", context());
+    }
+    opened
+}
+
+/// The crashes worth trying with these operations at risk.
+fn crashes(pending: &[Pending], steps: usize) -> Vec<Crash> {
+    let count = pending.len();
+    let mut crashes = vec![Crash::DropAll, Crash::Prefix(count)];
+    let seed = u64::try_from(steps).unwrap() * 10;
+    crashes.extend((seed..seed + 3).map(Crash::Seeded));
+    // Names survive and content does not, and the other way round.
+    for names in [true, false] {
+        let is_name = |at: &usize| (pending[*at] == Pending::Name) == names;
+        crashes.push(Crash::Subset(
+            (0..count).filter(is_name).collect::<BTreeSet<_>>(),
+        ));
+    }
+    if let Some(kept) = count.checked_sub(1)
+        && let Pending::Write { len, .. } = pending[kept]
+    {
+        let half = len / 2;
+        let tears = [
+            Tear::Garbage(half),
+            Tear::Head(half),
+            Tear::Length,
+            Tear::Tail(half),
+        ];
+        crashes.extend(tears.map(|tear| Crash::Torn { kept, tear }));
+    }
+    crashes
+}
+
+/// INV-1, INV-3.
+#[test]
+fn a_crash_at_any_step_recovers_exactly_a_durable_marker_and_grows_to_the_same_bytes() {
+    const ROUNDS: u64 = 5;
+    let disk = SimDisk::new();
+    disk.record();
+    let story = grow(&disk, ROUNDS);
+    let history = disk.history().unwrap();
+    let reference = dump(&disk, "ledger");
+    let mut tried = 0;
+    for steps in 0..=history.len() {
+        let before = history.disk_after(steps);
+        for crash in crashes(&before.pending(), steps) {
+            let disk = before.fork();
+            disk.crash(&crash);
+            disk.record();
+            drop(check(&disk, &story, steps, &crash));
+            // Recovery may be cut off too, at any of its steps.
+            let recovery = disk.history().unwrap();
+            let again = recovery.disk_after(tried % (recovery.len() + 1));
+            again.crash(&Crash::Seeded(u64::try_from(tried).unwrap()));
+            drop(check(&again, &story, steps, &crash));
+            // The Raft log is applied again; the odd rounds' last appends are beyond the end.
+            if tried % 5 == 0 {
+                grow(&again, ROUNDS);
+                assert_eq!(
+                    dump(&again, "ledger"),
+                    reference,
+                    "after {steps}, {crash:?}"
+                );
+            }
+            tried += 1;
+        }
+    }
+    println!("{tried} crashes of {} steps", story.end);
+    assert!(tried > 1_000, "{tried}");
+}
+
+/// A write whose power goes may spoil the durable bytes that share its block.
+#[test]
+fn puts_back_a_block_that_a_cut_off_write_has_spoilt() {
+    let disk = SimDisk::new();
+    let mut a = open(&disk);
+    a.ledger.append(&entries(0..5)).unwrap();
+    a.markers.write(draft(&a.ledger, 1)).unwrap();
+    a.ledger.append(&entries(5..7)).unwrap();
+    let pending = disk.pending();
+    let spoilt: BTreeSet<String> = (0..pending.len())
+        .filter(
+            |at| matches!(pending[*at], Pending::Write { offset, .. } if offset % SECTOR_BYTES > 0),
+        )
+        .flat_map(|kept| {
+            let disk = disk.fork();
+            let tear = Tear::Garbage(0);
+            disk.crash(&Crash::Torn { kept, tear });
+            let opened = open(&disk);
+            read_all(&opened.ledger.reader()).unwrap();
+            assert!(open(&disk).restored.is_empty(), "it is put back durably");
+            opened.restored
+        })
+        .collect();
+    let files = [
+        "ledger/entries/000000000000.jsonl",
+        "ledger/entries/000000000000.offsets",
+    ];
+    for file in files
+        .into_iter()
+        .chain(["ledger/tree/00", "ledger/tree/01"])
+    {
+        assert!(spoilt.contains(file), "{spoilt:?}");
+    }
+}

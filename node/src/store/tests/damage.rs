@@ -1,0 +1,154 @@
+//! One changed byte, anywhere.
+
+use super::*;
+use crate::env::{DiskFile, OpenMode};
+
+/// A ledger of 41 entries with checkpoints and values, at rest.
+fn at_rest() -> SimDisk {
+    let disk = SimDisk::new();
+    let mut a = open(&disk);
+    for size in [10, 30, 41] {
+        let from = a.ledger.size().0;
+        a.ledger.append(&entries(from..size)).unwrap();
+        a.ledger
+            .put_checkpoint(TreeSize(size), &note(size))
+            .unwrap();
+    }
+    for number in 0..6 {
+        let (hash, bytes) = value(number);
+        a.ledger.put_value("acme", hash, &bytes).unwrap();
+    }
+    a.markers.write(draft(&a.ledger, 1)).unwrap();
+    disk
+}
+
+/// Where in a file, as an error should name it.
+fn place(disk: &SimDisk, file: &str, byte: usize) -> u64 {
+    let name = file.rsplit('/').next().unwrap();
+    let (first, kind) = name.split_once('.').unwrap_or((name, ""));
+    let first = first.parse::<u64>().unwrap();
+    let byte_u64 = u64_of(byte);
+    if kind == "offsets" {
+        first + byte_u64 / 8
+    } else if kind == "jsonl" {
+        let bytes = disk.read(file).unwrap().unwrap();
+        first + u64_of(bytes[..byte].split(|b| *b == b'\n').count() - 1)
+    } else if file.starts_with("ledger/tree/") {
+        (byte_u64 / 32) << first
+    } else {
+        first
+    }
+}
+
+/// What a reader of everything is told.
+fn look(disk: &SimDisk) -> Result<Vec<String>, StoreError> {
+    let opened = Ledger::open_with(disk.clone(), SMALL)?;
+    read_all(&opened.ledger.reader())?;
+    Ok(opened.restored)
+}
+
+#[test]
+fn one_changed_bit_in_the_ledger_is_named_with_file_and_place() {
+    let disk = at_rest();
+    assert!(look(&disk.fork()).unwrap().is_empty());
+    let mut named = 0;
+    for (file, bytes) in dump(&disk, "ledger") {
+        // Two dozen places in each file, with other bits.
+        let step = (bytes.len() / 24) | 1;
+        for byte in (0..bytes.len()).step_by(step) {
+            let damaged = disk.fork();
+            let bit = u8::try_from(byte % 8).unwrap();
+            damaged.flip_bit(&file, byte, bit).unwrap();
+            let context = format!("`{file}` byte {byte} bit {bit}");
+            match look(&damaged) {
+                Ok(restored) => assert_eq!(restored, [&*file], "{context}"),
+                Err(StoreError::Damaged {
+                    file: found, seq, ..
+                }) => {
+                    let expected = (file.clone(), place(&disk, &file, byte));
+                    assert_eq!((found, seq), expected, "{context}");
+                    named += 1;
+                }
+                Err(other) => panic!("{context}: {other}"),
+            }
+        }
+    }
+    assert!(named > 300, "{named}");
+}
+
+#[test]
+fn a_changed_bit_in_a_pack_costs_no_more_than_the_values_it_hides() {
+    let disk = at_rest();
+    for (file, bytes) in dump(&disk, "values") {
+        for byte in (0..bytes.len()).step_by(3) {
+            let damaged = disk.fork();
+            damaged.flip_bit(&file, byte, 0).unwrap();
+            let mut opened = open(&damaged);
+            let reader = opened.ledger.reader();
+            let mut missing = Vec::new();
+            for number in 0..6 {
+                let (hash, bytes) = value(number);
+                match reader.value("acme", &hash) {
+                    Ok(Some(found)) => assert_eq!(found, bytes),
+                    Ok(None) if !opened.values_damaged.is_empty() => missing.push(number),
+                    Err(StoreError::ValueDamaged { file: named, .. }) if named == file => {
+                        missing.push(number);
+                    }
+                    other => panic!("`{file}` byte {byte}: {other:?}"),
+                }
+            }
+            // What a peer sends is kept, and found again after a restart.
+            for number in &missing {
+                let (hash, bytes) = value(*number);
+                assert!(opened.ledger.put_value("acme", hash, &bytes).unwrap());
+            }
+            let draft = draft(&opened.ledger, 2);
+            opened.markers.write(draft).unwrap();
+            let reader = open(&damaged).ledger.reader();
+            for number in 0..6 {
+                let (hash, bytes) = value(number);
+                let found = reader.value("acme", &hash).unwrap();
+                assert_eq!(found, Some(bytes), "`{file}` byte {byte}, value {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_short_or_gone_stops_the_start_and_changes_nothing() {
+    let disk = at_rest();
+    for (file, bytes) in dump(&disk, "ledger") {
+        for keep in [None, Some(bytes.len() - 1)] {
+            let damaged = disk.fork();
+            match keep {
+                None => damaged.remove_file(&file).unwrap(),
+                Some(len) => {
+                    let open = damaged.open(&file, OpenMode::ReadWrite).unwrap();
+                    open.set_len(u64_of(len)).unwrap();
+                }
+            }
+            let before = dump(&damaged, "ledger");
+            match look(&damaged) {
+                Err(StoreError::Damaged { file: named, .. }) => assert_eq!(named, file),
+                other => panic!("`{file}` cut to {keep:?}: {other:?}"),
+            }
+            assert_eq!(dump(&damaged, "ledger"), before);
+        }
+    }
+}
+
+#[test]
+fn a_ledger_that_contradicts_its_marker_does_not_start() {
+    // Entries, offsets and tree of another history, in themselves without fault.
+    let (disk, other) = (at_rest(), SimDisk::new());
+    let mut b = open(&other);
+    let lines: Vec<Vec<u8>> = (0..41).map(|seq| entry(seq).to_ascii_uppercase()).collect();
+    b.ledger.append(&lines).unwrap();
+    b.markers.write(draft(&b.ledger, 1)).unwrap();
+    for (path, bytes) in dump(&other, "ledger") {
+        disk.write_durable(&path, &bytes, 0o644).unwrap();
+    }
+    // The marker's tails are put back over the other history, and do not make it this one.
+    let error = look(&disk).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}

@@ -1,0 +1,452 @@
+//! Three whole nodes in one process, on real disks and sockets: founding, set and get, sealing,
+//! loss of a leader, restart, settling.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "test"
+)]
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use candor_ledger::canonical::Value;
+use candor_ledger::digest::{ChainHash, TaggedDigest, sha3_256};
+use candor_ledger::entry::{ClusterId, Entry, Genesis, LogKeys, Member, Op, Params};
+use candor_ledger::fingerprint::{ExactFields, FingerprintFields};
+use candor_ledger::fold::RULES_V1;
+use candor_ledger::ids::NodeId;
+use candor_ledger::signature::{KeySet, SigningKeys};
+use candor_node::config::Config;
+use candor_node::env::real::RealEnv;
+use candor_node::principal::{Right, Tokens, token_line};
+use candor_proto::cache_v1::cache_service_client::CacheServiceClient;
+use candor_proto::cache_v1::{
+    self as wire, GetItem, GetRequest, SetItem, SetRequest, get_result, set_item, set_result,
+};
+use candor_proto::cluster_v1::cluster_service_client::ClusterServiceClient;
+use candor_proto::cluster_v1::{
+    GetIdentityRequest, GetStatusRequest, InitializeRequest, Node, PrepareGenesisRequest,
+    SettleRequest,
+};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+const TOKEN: &str = "test-token";
+
+struct TestNode {
+    config: Config,
+    folder: PathBuf,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl TestNode {
+    fn new(id: u64, dir: &Path, log_key: &str) -> Self {
+        let folder = dir.join(format!("node-{id}"));
+        let keys = folder.join("keys");
+        std::fs::create_dir_all(&keys).unwrap();
+        write_secret(&keys.join("log.key"), log_key);
+        let [client, peer, http] = [0; 3].map(|_| free_port());
+        let text = format!(
+            "[node]\nid = {id}\nfolder = \"x\"\n[listen]\nclient = \"127.0.0.1:{client}\"\n\
+             peer = \"127.0.0.1:{peer}\"\nhttp = \"127.0.0.1:{http}\"\n[keys]\ntokens = \"x\"\n\
+             [raft]\nheartbeat_ms = 200\nelection_min_ms = 1000\nelection_max_ms = 2000\n"
+        );
+        Self {
+            config: Config::parse(&text).unwrap(),
+            folder,
+            running: None,
+        }
+    }
+
+    fn start(&mut self) {
+        let (stop, stopped) = oneshot::channel();
+        let (config, folder) = (self.config.clone(), self.folder.clone());
+        let running = tokio::spawn(async move {
+            let env = RealEnv::open(&folder).unwrap();
+            let rights = [
+                Right::Read,
+                Right::Write,
+                Right::Audit,
+                Right::AuditAll,
+                Right::Operate,
+            ];
+            let tokens = Tokens::parse(&token_line(TOKEN, "acme", "service-a", &rights)).unwrap();
+            let stop = async {
+                let _ = stopped.await;
+            };
+            candor_node::node::run(env, config, tokens, stop)
+                .await
+                .unwrap();
+        });
+        self.running = Some((stop, running));
+    }
+
+    async fn stop(&mut self) {
+        let (stop, running) = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        running.await.unwrap();
+    }
+
+    fn channel(&self) -> Channel {
+        let url = format!("http://{}", self.config.listen.client);
+        Channel::from_shared(url).unwrap().connect_lazy()
+    }
+
+    fn cluster(&self) -> ClusterServiceClient<Channel> {
+        ClusterServiceClient::new(self.channel())
+    }
+
+    fn cache(&self) -> CacheServiceClient<Channel> {
+        CacheServiceClient::new(self.channel()).max_decoding_message_size(16 << 20)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
+async fn a_cluster_is_founded_caches_seals_and_survives_its_leader() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = SigningKeys::generate("test.example/ledger", &mut fill).unwrap();
+    let mut nodes: Vec<TestNode> = (1..=3)
+        .map(|id| TestNode::new(id, dir.path(), &keys.to_secret_text()))
+        .collect();
+    for node in &mut nodes {
+        node.start();
+    }
+    found(&nodes, keys.key_set()).await;
+
+    let mut served = Vec::new();
+    // A set through every node answers with a sealed entry; a get finds it on every other node.
+    for (at, node) in nodes.iter().enumerate() {
+        let output = format!("output {at}");
+        let item = set_item(at, output.as_bytes());
+        let fingerprint = item.fingerprint.clone();
+        let request = SetRequest {
+            item: Some(item),
+            ..SetRequest::default()
+        };
+        let reply = set(node, &request).await;
+        let result = reply.result.unwrap();
+        assert!(
+            matches!(result.outcome, Some(set_result::Outcome::Written(_))),
+            "{result:?}"
+        );
+        let proof = result.recorded.unwrap().proof.unwrap();
+        assert!(proof.size > proof.index, "a set waits until it is sealed");
+        for other in &nodes {
+            let got = got(other, &fingerprint).await.result.unwrap();
+            let Some(get_result::Outcome::Hit(hit)) = got.outcome else {
+                panic!("a sealed result is served by every node");
+            };
+            assert_eq!(hit.value, output.as_bytes());
+            let read = Entry::parse(&got.recorded.unwrap().proof.unwrap().entry).unwrap();
+            served.push(read.request_id);
+            let entry = Entry::parse(&hit.write.unwrap().entry).unwrap();
+            assert_eq!(
+                (entry.tenant.as_str(), entry.actor.as_str()),
+                ("acme", "service-a")
+            );
+        }
+    }
+
+    // The leader leaves; the others go on; it comes back and all settle on the same bytes.
+    let leader = leader_of(&nodes).await;
+    nodes[leader].stop().await;
+    let survivor = &nodes[(leader + 1) % 3];
+    let item = set_item(99, b"after the leader left");
+    let request = SetRequest {
+        item: Some(item),
+        ..SetRequest::default()
+    };
+    let reply = set(survivor, &request).await;
+    assert!(matches!(
+        reply.result.unwrap().outcome,
+        Some(set_result::Outcome::Written(_))
+    ));
+    nodes[leader].start();
+    settle(&nodes).await;
+
+    // INV-3, INV-4, INV-8: three nodes computed the same entries, tree and checkpoints from the
+    // same commands, one of them partly after a restart.
+    let folders: Vec<_> = nodes
+        .iter()
+        .map(|node| files(&node.folder.join("ledger")))
+        .collect();
+    assert!(folders[0].len() > 5, "there is something to compare");
+    assert_eq!(folders[0], folders[1]);
+    assert_eq!(folders[1], folders[2]);
+
+    // INV-2, INV-6: the chain holds over every entry, and every value that was disclosed has its
+    // own one.
+    let entries = whole_ledger(&folders[0]);
+    let mut prev = ChainHash::EMPTY;
+    let mut disclosed = BTreeSet::new();
+    for (seq, line) in entries.iter().enumerate() {
+        let entry = Entry::parse(line).unwrap();
+        assert_eq!(
+            (usize::try_from(entry.seq.0).unwrap(), entry.prev),
+            (seq, prev)
+        );
+        prev = ChainHash::of(line);
+        if entry.op() == Op::CacheReadHit {
+            disclosed.insert(entry.request_id);
+        }
+    }
+    assert_eq!(served.len(), 9);
+    assert_eq!(
+        served.iter().collect::<BTreeSet<_>>().len(),
+        9,
+        "each read has its own id"
+    );
+    assert!(
+        served.iter().all(|id| disclosed.contains(id)),
+        "and each its own entry"
+    );
+
+    // INV-9: what cannot be recorded is not served. One node of three has the value, and no quorum.
+    let fingerprint = set_item(0, b"output 0").fingerprint;
+    let (last, others) = nodes.split_first_mut().unwrap();
+    for node in others {
+        node.stop().await;
+    }
+    let mut request = timed(get(&fingerprint));
+    request.set_timeout(Duration::from_secs(5));
+    let alone = last.cache().get(request).await;
+    assert!(alone.is_err(), "served without a quorum: {alone:?}");
+    last.stop().await;
+}
+
+fn whole_ledger(files: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {
+    files
+        .iter()
+        .filter(|(name, _)| {
+            name.starts_with("entries/")
+                && Path::new(name)
+                    .extension()
+                    .is_some_and(|found| found == "jsonl")
+        })
+        .flat_map(|(_, bytes)| bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec))
+        .filter(|line| !line.is_empty())
+        .collect()
+}
+
+async fn set(node: &TestNode, request: &SetRequest) -> wire::SetResponse {
+    retried(|| {
+        let (mut client, request) = (node.cache(), request.clone());
+        async move { client.set(timed(request)).await }
+    })
+    .await
+}
+
+async fn got(node: &TestNode, fingerprint: &str) -> wire::GetResponse {
+    retried(|| {
+        let (mut client, request) = (node.cache(), get(fingerprint));
+        async move { client.get(timed(request)).await }
+    })
+    .await
+}
+
+async fn found(nodes: &[TestNode], keys: &KeySet) {
+    let mut members = Vec::new();
+    for node in nodes {
+        let identity = retried(|| {
+            let mut client = node.cluster();
+            async move { client.get_identity(timed(GetIdentityRequest {})).await }
+        })
+        .await;
+        assert!(identity.has_log_keys);
+        members.push(identity.node.unwrap());
+    }
+    let genesis = Genesis {
+        origin: keys.origin().to_owned(),
+        cluster_id: ClusterId([7; 16]),
+        keys: LogKeys::of(keys),
+        members: members.iter().map(member).collect(),
+        rules: RULES_V1,
+        params: Params::DEFAULT,
+        former: None,
+    };
+    let genesis = Value::Object(genesis.to_object()).to_bytes();
+    let mut genesis_digest = String::new();
+    for node in nodes {
+        let request = PrepareGenesisRequest {
+            genesis: genesis.clone().into(),
+        };
+        genesis_digest = node
+            .cluster()
+            .prepare_genesis(timed(request))
+            .await
+            .unwrap()
+            .into_inner()
+            .genesis_digest;
+    }
+    let request = InitializeRequest {
+        members,
+        genesis_digest,
+    };
+    nodes[0].cluster().initialize(timed(request)).await.unwrap();
+}
+
+fn member(node: &Node) -> Member {
+    Member {
+        node: NodeId(node.node_id),
+        cosigner: node.cosigner_key[..].try_into().unwrap(),
+    }
+}
+
+async fn leader_of(nodes: &[TestNode]) -> usize {
+    loop {
+        for node in nodes {
+            let status = node.cluster().get_status(timed(GetStatusRequest {})).await;
+            if let Ok(Some(leader)) = status.map(|status| status.into_inner().leader_id) {
+                return usize::try_from(leader).unwrap() - 1;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn settle(nodes: &[TestNode]) {
+    for _ in 0..60 {
+        let leader = leader_of(nodes).await;
+        if let Ok(reply) = nodes[leader]
+            .cluster()
+            .settle(timed(SettleRequest {}))
+            .await
+        {
+            let settled = reply.into_inner().nodes;
+            let first = settled[0].clone();
+            let same = |node: &candor_proto::cluster_v1::SettledNode| {
+                node.trouble.is_empty()
+                    && node.applied_index == first.applied_index
+                    && node.head == first.head
+            };
+            if settled.len() == 3 && settled.iter().all(same) {
+                return;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("the nodes did not settle");
+}
+
+/// Elections and starts take their time on a loaded machine; every other error is final.
+async fn retried<T, F: Future<Output = Result<tonic::Response<T>, Status>>>(
+    call: impl Fn() -> F,
+) -> T {
+    let mut last = None;
+    for _ in 0..120 {
+        match call().await {
+            Ok(reply) => return reply.into_inner(),
+            Err(status) => last = Some(status),
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    panic!("no answer: {last:?}");
+}
+
+fn timed<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_secs(20));
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
+    request
+}
+
+fn set_item(number: usize, output: &[u8]) -> SetItem {
+    let fields = ExactFields {
+        model_name: "model".to_owned(),
+        model_version: "v1".to_owned(),
+        prompt_hash: TaggedDigest::sha3(sha3_256(number.to_string().as_bytes())).to_string(),
+        temperature: "0".to_owned(),
+        top_p: "1".to_owned(),
+        system_prompt_hash: String::new(),
+        hardware_class: "cpu".to_owned(),
+        parameters: "{}".to_owned(),
+    };
+    let fingerprint = FingerprintFields::Exact(fields.clone()).fingerprint();
+    SetItem {
+        request_id: new_request_id(),
+        fingerprint: fingerprint.to_string(),
+        output: output.to_vec().into(),
+        output_hash: TaggedDigest::sha3(sha3_256(output)).to_string(),
+        media_type: "text/plain".to_owned(),
+        ttl_ms: 3_600_000,
+        told: None,
+        semantic_match: None,
+        fields: Some(set_item::Fields::Exact(wire::ExactFields {
+            model_name: fields.model_name,
+            model_version: fields.model_version,
+            prompt_hash: fields.prompt_hash,
+            temperature: fields.temperature,
+            top_p: fields.top_p,
+            system_prompt_hash: fields.system_prompt_hash,
+            hardware_class: fields.hardware_class,
+            parameters: fields.parameters,
+        })),
+    }
+}
+
+fn get(fingerprint: &str) -> GetRequest {
+    let item = GetItem {
+        request_id: new_request_id(),
+        fingerprint: fingerprint.to_owned(),
+        semantic_match: None,
+    };
+    GetRequest {
+        item: Some(item),
+        ..GetRequest::default()
+    }
+}
+
+fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                found.push((name, std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn fill(bytes: &mut [u8]) {
+    use rand::TryRng as _;
+    rand::rngs::SysRng.try_fill_bytes(bytes).unwrap();
+}
+
+fn write_secret(path: &Path, text: &str) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
