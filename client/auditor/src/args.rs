@@ -1,0 +1,183 @@
+//! The command line, and the help that goes with it.
+
+use std::path::PathBuf;
+
+use candor_ledger::signature::Algorithm;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Check a Candor ledger, or a piece of evidence from one, with public keys alone.
+///
+/// Nothing is asked over a network, and nothing that the ledger, the evidence or their makers say
+/// about themselves is believed: what counts is the trust policy you bring. It names the log's
+/// three public keys, the nodes or witnesses that must have recomputed what was signed, and
+/// perhaps a checkpoint you kept from before. Get it from the operator once, compare its key-set
+/// id over another way (`candor-audit policy --check FILE` prints it), and keep it.
+#[derive(Debug, Parser)]
+#[command(name = "candor-audit", version, after_long_help = EXIT_STATUS)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Output::Text, global = true)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// One JSON object, for programs.
+    Json,
+    /// Lines for people.
+    Text,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Ledger(LedgerArgs),
+    Policy(PolicyArgs),
+    Verify(VerifyArgs),
+}
+
+/// Check an evidence file: every claim in it gets a verdict of its own.
+///
+/// The file carries entries, their paths to a signed checkpoint, and the claims it makes. Checked
+/// are: the three log signatures and the policy's quorum on each checkpoint used; that each entry
+/// is in the tree under it, in canonical form, at its place; that fingerprints, hashes, ordinals
+/// and links between the entries hold. Keys inside the file count for nothing.
+///
+/// Say what you asked for with --tenant, --subject and --origin: genuine evidence about something
+/// else is then refused by name.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXIT_STATUS)]
+pub(crate) struct VerifyArgs {
+    /// The evidence file, or `-` for standard input.
+    pub(crate) evidence: PathBuf,
+
+    /// Your trust policy.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) trust: PathBuf,
+
+    /// Refuse evidence about another tenant.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+
+    /// Refuse evidence about another subject: `fingerprint:sha3-256:<hex>`, `decision:<id>`,
+    /// `model:<name>/<version>` or `ledger`; a bare digest means a fingerprint.
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+
+    /// Refuse evidence from another log.
+    #[arg(long)]
+    pub(crate) origin: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) distrust: Distrust,
+
+    /// What must be proved beyond the claims of the file.
+    #[arg(long, value_enum)]
+    pub(crate) require: Option<Requirement>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Requirement {
+    /// That no event of the subject is missing, the newest included.
+    Complete,
+}
+
+/// Replay a whole ledger from a node's folder.
+///
+/// DIR is a node's `ledger` folder or a node's folder that has one. Every entry is read, in order,
+/// and nothing is written. Checked are: the hash chain; the Merkle tree; every kept checkpoint
+/// with its signatures and the majority of members that vouched for it; each subject's lifecycle;
+/// and the rules of the ledger, replayed entry by entry, so that a disclosure of a revoked result
+/// is found even in a ledger that is correctly chained and signed. The stored tree and offsets are
+/// recomputed and compared.
+///
+/// A ledger whose tail was cut off together with its checkpoints looks like a younger ledger.
+/// Bring a checkpoint that you kept (--since), or a `pin` in the policy, and it is found out.
+///
+/// Memory holds the state that the rules need: it grows with the subjects, not with the entries.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXIT_STATUS)]
+pub(crate) struct LedgerArgs {
+    /// A node's `ledger` folder, or a node's folder.
+    pub(crate) dir: PathBuf,
+
+    /// Your trust policy.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) trust: PathBuf,
+
+    /// A checkpoint file that you kept: the ledger must be its continuation.
+    #[arg(long, value_name = "OLD_CHECKPOINT")]
+    pub(crate) since: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) distrust: Distrust,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Distrust {
+    /// A signature family that you hold for broken; repeatable. It must still verify, and the
+    /// verdict says that it rests on the others.
+    #[arg(long = "distrust", value_name = "FAMILY", value_enum)]
+    families: Vec<Family>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Family {
+    #[value(name = "ed25519")]
+    Ed25519,
+    #[value(name = "ml-dsa-65")]
+    MlDsa65,
+    #[value(name = "slh-dsa-sha2-128f")]
+    SlhDsaSha2128f,
+}
+
+impl Distrust {
+    pub(crate) fn algorithms(&self) -> Vec<Algorithm> {
+        let algorithm = |family: &Family| match family {
+            Family::Ed25519 => Algorithm::Ed25519,
+            Family::MlDsa65 => Algorithm::MlDsa65,
+            Family::SlhDsaSha2128f => Algorithm::SlhDsaSha2128f,
+        };
+        self.families.iter().map(algorithm).collect()
+    }
+}
+
+/// Look at a trust policy, or export it.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = EXIT_STATUS)]
+#[group(required = true, multiple = false)]
+pub(crate) struct PolicyArgs {
+    /// Say what the policy trusts, and what it would let pass.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) check: Option<PathBuf>,
+
+    /// Write the policy as C2SP tlog-policy, for witnesses and verifiers that know no Candor. That
+    /// form is weaker: it accepts any one of the three log signatures.
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) export_c2sp: Option<PathBuf>,
+}
+
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  every stated claim is proved, under your policy
+  1  tampered: something contradicts what was signed or committed; the place is named
+  2  wrong usage
+  3  could not check: not readable, not understood, or not enough to decide
+  4  nothing contradicts, but your conditions are not met: keys, quorum, --tenant, --subject,
+     --origin, --require
+
+Verdicts are `proved`, `refuted` or `not proved`; what could not be checked is never `proved`.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,316 @@
+//! `candor-audit ledger`.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
+
+use candor_ledger::entry::Params;
+use candor_ledger::ids::{Seq, TreeSize};
+use candor_ledger::note::NOTE_LEN_MAX;
+use candor_ledger::replay::{LedgerReport, Replay};
+use candor_ledger::shown::shown;
+use candor_ledger::tree::NodeHash;
+use candor_ledger::verify::{Fault, Finding};
+
+use crate::Done;
+use crate::args::{LedgerArgs, Output};
+use crate::folder::{
+    Derived, Difference, Folder, Line, Lines, checkpoint_file, entry_file, offsets_file, tree_file,
+};
+use crate::progress::Progress;
+use crate::read;
+use crate::report;
+use crate::trust::{self, TrustSummary};
+
+pub(crate) fn run(args: &LedgerArgs, output: Output) -> Done {
+    let distrust = args.distrust.algorithms();
+    let policy = trust::policy(&args.trust, &distrust)?;
+    let mut replay = Replay::new(&policy);
+    if let Some(since) = &args.since {
+        let note = read::file(since, NOTE_LEN_MAX)?;
+        replay.since(&shown(&since.display().to_string()).to_string(), &note);
+    }
+    let folder = Folder::open(&args.dir)?;
+    let report = audit(&folder, replay);
+    let trust = TrustSummary::new(&args.trust, &policy, &distrust);
+    read::print(&match output {
+        Output::Json => format!("{:#}\n", report::ledger_json(&report, &trust)),
+        Output::Text => report::ledger_text(&report, &trust),
+    });
+    Ok(report.outcome.exit_code())
+}
+
+fn audit(folder: &Folder, replay: Replay<'_>) -> LedgerReport {
+    let mut audit = Audit {
+        folder,
+        replay,
+        tree: Tree::default(),
+        checkpoints: folder.checkpoints.iter().copied().peekable(),
+        progress: Progress::new(folder.entry_bytes()),
+        entries_per_file: None,
+    };
+    audit.read_entries();
+    audit.read_checkpoints_beyond();
+    audit.compare_ends();
+    audit.progress.finish();
+    audit.remark_strangers();
+    audit.replay.finish()
+}
+
+/// One pass over the folder.
+struct Audit<'a, I: Iterator<Item = u64>> {
+    folder: &'a Folder,
+    replay: Replay<'a>,
+    tree: Tree,
+    checkpoints: std::iter::Peekable<I>,
+    progress: Progress,
+    entries_per_file: Option<u64>,
+}
+
+impl<I: Iterator<Item = u64>> Audit<'_, I> {
+    fn read_entries(&mut self) {
+        for first in &self.folder.entry_files {
+            let size = self.replay.size();
+            if *first != size.0 {
+                let problem = format!("{} does not continue at entry {size}", entry_file(*first));
+                let (fault, code) = (Fault::Tampered, "entries-missing");
+                let finding = Finding::at(fault, code, Seq(size.0), problem);
+                self.replay
+                    .report(finding.but(entry_file(size.0), entry_file(*first)));
+                self.replay.stop();
+            }
+            if self.replay.stopped().is_some() {
+                return;
+            }
+            if let Err(error) = self.read_file(*first) {
+                self.unreadable(&entry_file(*first), &error);
+                self.replay.stop();
+            }
+        }
+    }
+
+    /// One file of entries, with its offsets.
+    fn read_file(&mut self, first: u64) -> io::Result<()> {
+        let mut lines = Lines::open(&self.folder.path(&entry_file(first)))?;
+        let (mut offsets, problem) = Derived::open(self.folder, offsets_file(first));
+        if let Some(problem) = problem {
+            self.differs(&offsets.name, &problem, |_| Seq(first));
+        }
+        let mut line = Vec::new();
+        while self.continues_in(first) {
+            let read = lines.read(&mut line)?;
+            match read {
+                Line::End => break,
+                Line::Torn if self.is_unsealed() => {
+                    let size = self.replay.size();
+                    let remark =
+                        format!("entry {size} is cut off, as after a crash: not looked at");
+                    self.replay.remark(remark);
+                    return Ok(());
+                }
+                Line::Torn | Line::TooLong => {
+                    self.no_line();
+                    return Ok(());
+                }
+                Line::Entry => self.take(&line),
+            }
+            if self.replay.stopped().is_some() {
+                return Ok(());
+            }
+            if let Some(problem) = offsets.expect(lines.end.to_le_bytes()) {
+                self.differs(&offsets.name, &problem, |index| Seq(first + index));
+            }
+            self.progress.advance(line.len() + 1);
+        }
+        if let Some((name, problem)) = offsets.end() {
+            self.differs(&name, &problem, |index| Seq(first + index));
+        }
+        if !self.continues_in(first) && !matches!(lines.read(&mut line)?, Line::End) {
+            self.too_many(first);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &[u8]) {
+        let mut completed = Vec::new();
+        let mut collect = |level, index, hash| completed.push((level, index, hash));
+        if !self.replay.push_entry(line, &mut collect) {
+            return;
+        }
+        for (level, index, hash) in completed {
+            if let Some((name, problem)) = self.tree.expect(self.folder, level, hash) {
+                self.differs(&name, &problem, |_| last_below(level, index));
+            }
+        }
+        self.read_checkpoints_here();
+    }
+
+    fn read_checkpoints_here(&mut self) {
+        let size = self.replay.size().0;
+        while let Some(size) = self.checkpoints.next_if(|at| *at <= size) {
+            let name = checkpoint_file(size);
+            match read::file(&self.folder.path(&name), NOTE_LEN_MAX) {
+                Ok(note) => self.replay.push_checkpoint(&name, &note),
+                Err(error) => self.unreadable(&name, &error),
+            }
+        }
+    }
+
+    fn read_checkpoints_beyond(&mut self) {
+        if !self.folder.has_checkpoints() {
+            let (problem, place) = ("there is no such folder", "checkpoints");
+            let finding = Finding::new(Fault::NotUnderstood, "not-readable", place, problem);
+            self.replay.report(finding);
+        }
+        if self.replay.stopped().is_some() {
+            return;
+        }
+        while let Some(size) = self.checkpoints.next() {
+            let name = checkpoint_file(size);
+            match read::file(&self.folder.path(&name), NOTE_LEN_MAX) {
+                Ok(note) => self.replay.push_beyond(&name, &note),
+                Err(error) => self.unreadable(&name, &error),
+            }
+        }
+    }
+
+    /// Whether the stored tree ends where the entries do.
+    fn compare_ends(&mut self) {
+        if self.replay.stopped().is_some() {
+            return;
+        }
+        let levels = self.folder.levels();
+        let unknown = levels
+            .into_iter()
+            .filter(|level| !self.tree.0.contains_key(level));
+        for level in unknown.collect::<Vec<_>>() {
+            let (name, problem) = (tree_file(level), Difference::Long { pieces: 0 });
+            self.differs(&name, &problem, |_| Seq(0));
+        }
+        for (_, derived) in std::mem::take(&mut self.tree.0) {
+            let size = self.replay.size();
+            if let Some((name, problem)) = derived.end() {
+                self.differs(&name, &problem, |_| Seq(size.0));
+            }
+        }
+    }
+
+    /// Reports a derived file that differs. A short end over entries that no checkpoint covers yet
+    /// is what a crash leaves, and a start repairs.
+    fn differs(&mut self, name: &str, problem: &Difference, seq_of: impl Fn(u64) -> Seq) {
+        let (seq, words) = match problem {
+            Difference::Unreadable(error) => return self.unreadable(name, error),
+            Difference::Other { index } => (
+                seq_of(*index),
+                format!("{name} holds something else for it than it gives"),
+            ),
+            Difference::Short { index } => {
+                let seq = seq_of(*index);
+                if !self.replay.sealed().covers(seq) && self.is_unsealed() {
+                    let remark = format!("{name} ends before entry {seq}, as after a crash");
+                    return self.replay.remark(remark);
+                }
+                (seq, format!("{name} ends before it"))
+            }
+            Difference::Long { pieces } => {
+                let seq = seq_of(*pieces);
+                (
+                    seq,
+                    format!("{name} goes on where the entries end: entries were there once"),
+                )
+            }
+        };
+        let problem = format!("damaged derived file, or a changed entry: {words}");
+        let finding = Finding::at(Fault::Tampered, "derived-file-differs", seq, problem);
+        self.replay.report(finding);
+    }
+
+    fn unreadable(&mut self, name: &str, error: &dyn std::error::Error) {
+        let problem = shown(&error.to_string()).to_string();
+        let finding = Finding::new(Fault::NotUnderstood, "not-readable", name, problem);
+        self.replay.report(finding);
+    }
+
+    /// The bytes at the next entry's place are no line.
+    fn no_line(&mut self) {
+        let problem = "its line does not end, or is longer than an entry can be";
+        let seq = Seq(self.replay.size().0);
+        self.replay.report(Finding::at(
+            Fault::Tampered,
+            "entry-malformed",
+            seq,
+            problem,
+        ));
+        self.replay.stop();
+    }
+
+    fn too_many(&mut self, first: u64) {
+        let seq = Seq(self.replay.size().0);
+        let problem = format!("it stands in {}, which ends before it", entry_file(first));
+        self.replay.report(Finding::at(
+            Fault::Tampered,
+            "entry-out-of-order",
+            seq,
+            problem,
+        ));
+        self.replay.stop();
+    }
+
+    /// Whether the next entry belongs into the file that starts at `first`. The genesis says how
+    /// many go into one, and that never changes.
+    fn continues_in(&mut self, first: u64) -> bool {
+        if self.entries_per_file.is_none() {
+            self.entries_per_file = self.replay.log().map(|log| log.params.entries_per_file);
+        }
+        let most = self
+            .entries_per_file
+            .unwrap_or(Params::DEFAULT.entries_per_file);
+        self.replay.size().0 < first.saturating_add(most)
+    }
+
+    /// Whether every checkpoint kept was passed already.
+    fn is_unsealed(&self) -> bool {
+        let newest = self.folder.checkpoints.last().copied().unwrap_or(0);
+        TreeSize(newest) <= self.replay.size()
+    }
+
+    fn remark_strangers(&mut self) {
+        if !self.folder.strangers.is_empty() {
+            let names = self.folder.strangers.join(", ");
+            self.replay
+                .remark(format!("no part of a ledger, not looked at: {names}"));
+        }
+    }
+}
+
+/// The last entry that a node of the tree stands over.
+fn last_below(level: u8, index: u64) -> Seq {
+    Seq(((index + 1) << level) - 1)
+}
+
+/// The stored levels, each open where the comparison stands.
+#[derive(Default)]
+struct Tree(BTreeMap<u8, Derived>);
+
+impl Tree {
+    fn expect(
+        &mut self,
+        folder: &Folder,
+        level: u8,
+        hash: NodeHash,
+    ) -> Option<(String, Difference)> {
+        let derived = match self.0.entry(level) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(vacant) => {
+                let (derived, problem) = Derived::open(folder, tree_file(level));
+                let derived = vacant.insert(derived);
+                if let Some(problem) = problem {
+                    return Some((derived.name.clone(), problem));
+                }
+                derived
+            }
+        };
+        let problem = derived.expect(hash.0)?;
+        Some((derived.name.clone(), problem))
+    }
+}

@@ -1,0 +1,41 @@
+//! `candor-audit`: check a Candor ledger, or evidence from one, with public keys alone.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod args;
+mod folder;
+mod ledger;
+mod policy;
+mod progress;
+mod read;
+mod report;
+mod trust;
+mod verify;
+
+use args::{Args, Command};
+use read::CouldNotRead;
+
+/// The exit status for a file that cannot be read, or is not what it should be: could not check.
+const COULD_NOT_CHECK: u8 = 3;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match &args.command {
+        Command::Ledger(ledger) => ledger::run(ledger, args.output),
+        Command::Policy(policy) => policy::run(policy, args.output),
+        Command::Verify(verify) => verify::run(verify, args.output),
+    };
+    match done {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            eprintln!("candor-audit: could not check: {error}");
+            ExitCode::from(COULD_NOT_CHECK)
+        }
+    }
+}
+
+/// What every command comes to: an exit status, or why it never got to a verdict.
+type Done = Result<u8, CouldNotRead>;
