@@ -128,11 +128,11 @@ struct CargoFolder {
 }
 
 impl CargoFolder {
-    /// `<target>/<profile>/candor`, where cargo marked the target folder as its own, run from
-    /// within the workspace or through cargo.
+    /// `<target>/<profile>/candor`, where cargo keeps its lock, run from within the workspace or
+    /// through cargo. (Cargo tags a target folder only if it made it, so the tag says less.)
     fn of(program: &Path) -> Option<Self> {
         let folder = program.parent()?;
-        if !folder.parent()?.join("CACHEDIR.TAG").is_file() {
+        if !folder.join(".cargo-lock").is_file() {
             return None;
         }
         let profile = folder.file_name()?.to_str()?.to_owned();
