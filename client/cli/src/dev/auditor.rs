@@ -13,6 +13,8 @@ const NAME: &str = "candor-audit";
 /// How `candor-audit` and `candor` are called from where we are.
 #[derive(Clone, Debug)]
 pub(crate) struct Auditor {
+    /// The program itself, from whatever folder it is started.
+    program: PathBuf,
     audit: Vec<String>,
     candor: Vec<String>,
 }
@@ -20,7 +22,7 @@ pub(crate) struct Auditor {
 /// What a run of the auditor gave.
 #[derive(Clone, Debug)]
 pub(crate) struct Ran {
-    /// The command as it was run.
+    /// What was run, as it is typed where the program is on the path.
     pub(crate) command: String,
     pub(crate) exit_code: Option<i32>,
     pub(crate) text: String,
@@ -37,6 +39,7 @@ impl Auditor {
         if let Some(cargo) = CargoFolder::of(&program) {
             cargo.build()?;
             return Ok(Self {
+                program: program.with_file_name(NAME),
                 audit: cargo.run(NAME),
                 candor: cargo.run("candor"),
             });
@@ -45,12 +48,12 @@ impl Auditor {
         let on_path = |name: &str| {
             let path = std::env::var_os("PATH")?;
             std::env::split_paths(&path)
-                .map(|folder| folder.join(name))
+                .filter_map(|folder| std::path::absolute(folder.join(name)).ok())
                 .find(|file| file.is_file())
         };
-        let audit = match on_path(NAME) {
-            Some(_) => NAME.to_owned(),
-            None if beside.is_file() => shown(&beside),
+        let (auditor, audit) = match on_path(NAME) {
+            Some(file) => (file, NAME.to_owned()),
+            None if beside.is_file() => (beside.clone(), shown(&beside)),
             None => bail!(
                 "`{NAME}` is neither beside `{}` nor on the path",
                 program.display()
@@ -64,6 +67,7 @@ impl Auditor {
             _ => shown(&program),
         };
         Ok(Self {
+            program: auditor,
             audit: vec![audit],
             candor: vec![candor],
         })
@@ -71,19 +75,16 @@ impl Auditor {
 
     /// Runs the auditor and waits for it.
     pub(crate) async fn run(&self, arguments: &[&str], folder: &Path) -> anyhow::Result<Ran> {
-        let mut words = self.audit.iter();
-        let program = words.next().context("the auditor has a name")?;
-        let ran = Command::new(program)
-            .args(words)
+        let ran = Command::new(&self.program)
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())
             .output()
             .await
-            .with_context(|| format!("cannot run `{program}`"))?;
+            .with_context(|| format!("cannot run `{}`", self.program.display()))?;
         let text = [ran.stdout, ran.stderr].concat();
         Ok(Ran {
-            command: self.audit(arguments),
+            command: typed(&[NAME.to_owned()], arguments),
             exit_code: ran.status.code(),
             text: String::from_utf8_lossy(&text).into_owned(),
         })
