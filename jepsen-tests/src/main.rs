@@ -1,8 +1,10 @@
-//! `candor-jepsen`: Candor under load and, later, under faults.
+//! `candor-jepsen`: Candor under load, and the nodes of the clusters that tests are cruel to.
 //!
 //! Benchmarks are not tests: they print what one machine did, and nothing is asserted about time.
 
-use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
 
 mod bench;
 
@@ -18,6 +20,18 @@ struct Arguments {
 enum Command {
     /// Measure verified gets and sealed sets against a running cluster.
     Bench(bench::Arguments),
+    /// Run one node, exactly as `candor node` does.
+    Node(NodeArguments),
+}
+
+#[derive(Args)]
+struct NodeArguments {
+    /// The node's configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Stop also when standard input ends.
+    #[arg(long)]
+    exit_with_stdin: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -28,5 +42,9 @@ fn main() -> anyhow::Result<()> {
                 .build()?;
             runtime.block_on(bench::run(&arguments))
         }
+        Command::Node(arguments) => Ok(candor_node::process::run(
+            &arguments.config,
+            arguments.exit_with_stdin,
+        )?),
     }
 }

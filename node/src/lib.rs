@@ -24,6 +24,7 @@ pub mod node;
 pub mod outcome;
 pub mod peers;
 pub mod principal;
+pub mod process;
 pub mod proposer;
 pub mod records;
 pub mod sealer;

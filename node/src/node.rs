@@ -138,8 +138,9 @@ pub async fn run<E: Env>(
     }
     let reader = ledger.reader();
     let (state, keeper, origin) = state::open(state::store_in(env.disk()), &reader, &marker)?;
+    let claim = state.claim();
     let fold = Fold::new(state);
-    tracing::info!(%node, size = %ledger.size(), sealed = %marker.sealed, ?origin, "ledger opened");
+    tracing::info!(%node, sealed = %marker.sealed, state = %claim, ?origin, "ledger opened");
     let (wal, recovered) = Wal::open(&env, "raft", crate::wal::Limits::default())?;
     if let Some(torn) = &recovered.torn {
         tracing::info!(?torn, "the unacknowledged end of the raft log was cut off");

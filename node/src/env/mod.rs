@@ -5,6 +5,7 @@
 //! the spawning of tasks; `tokio::time` may be used everywhere, because a paused runtime already
 //! replaces it.
 
+pub(crate) mod process;
 pub mod real;
 pub mod sim;
 mod task;

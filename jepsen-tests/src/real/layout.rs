@@ -1,0 +1,88 @@
+//! What lies where in a cluster's folder: written once, before the first node starts.
+//!
+//! ```text
+//! node-1.toml ..   configurations; node-1/ .. the nodes' folders; node-1.log .. what they say
+//! tokens           hashes of the principals' tokens
+//! client-0/ ..     where each client writes a proof of misbehaviour, if it ever finds one
+//! ```
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use candor_ledger::signature::SigningKeys;
+use candor_node::config::Config;
+use candor_node::keys::LOG_KEY_PATH;
+use candor_node::principal::token_line;
+use rand::TryRng as _;
+
+use super::ports::Ports;
+use super::setup::Principal;
+
+/// One node's files and addresses.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) config: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) log: PathBuf,
+    /// Where clients reach it.
+    pub(super) client_address: String,
+}
+
+/// Writes the tokens of all principals.
+pub(super) fn write_tokens(root: &Path, principals: &[Principal]) -> anyhow::Result<()> {
+    let lines: String = principals
+        .iter()
+        .map(|one| token_line(&one.token, &one.tenant, &one.actor, &one.rights))
+        .collect();
+    write_secret(&root.join("tokens"), &lines)
+}
+
+/// Writes what a node needs to start: configuration and the log's keys.
+pub(super) fn write_node(
+    root: &Path,
+    id: u64,
+    keys: &SigningKeys,
+    ports: &mut Ports,
+    sections: &str,
+) -> anyhow::Result<Place> {
+    let place = Place {
+        config: root.join(format!("node-{id}.toml")),
+        folder: root.join(format!("node-{id}")),
+        log: root.join(format!("node-{id}.log")),
+        client_address: format!("127.0.0.1:{}", ports.take()?),
+    };
+    let text = format!(
+        "[node]\nid = {id}\nfolder = \"node-{id}\"\n\n\
+         [listen]\nclient = \"{}\"\npeer = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n\n\
+         [keys]\ntokens = \"tokens\"\n\n{sections}",
+        place.client_address,
+        ports.take()?,
+        ports.take()?,
+    );
+    Config::parse(&text).with_context(|| format!("the configuration of node {id}:\n{text}"))?;
+    fs::write(&place.config, text)?;
+    let key = place.folder.join(LOG_KEY_PATH);
+    fs::create_dir_all(key.parent().context("a key lies in a folder")?)?;
+    write_secret(&key, &keys.to_secret_text())?;
+    Ok(place)
+}
+
+/// Fresh bytes from the operating system.
+pub(super) fn fill_random(bytes: &mut [u8]) {
+    rand::rngs::SysRng
+        .try_fill_bytes(bytes)
+        .expect("the operating system gives random bytes");
+}
+
+fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot make `{}`", path.display()))?;
+    Ok(file.write_all(text.as_bytes())?)
+}

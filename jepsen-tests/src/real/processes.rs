@@ -1,0 +1,132 @@
+//! Node processes: started, asked to stop, killed. None outlives its owner: dropping it kills them,
+//! and each ends by itself when its standard input does, which is when this process ends, in
+//! whatever way.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::time::Instant;
+
+use super::PATIENCE;
+use super::cluster::LOOK_EVERY;
+use super::layout::Place;
+
+/// Lines of a node's log that are shown when something went wrong.
+const LOG_LINES: usize = 40;
+
+#[derive(Debug)]
+pub(super) struct Processes {
+    program: PathBuf,
+    running: BTreeMap<u64, Child>,
+}
+
+impl Processes {
+    pub(super) fn new(program: PathBuf) -> Self {
+        let running = BTreeMap::new();
+        Self { program, running }
+    }
+
+    pub(super) fn is_running(&self, node: u64) -> bool {
+        self.running.contains_key(&node)
+    }
+
+    pub(super) fn running(&self) -> Vec<u64> {
+        self.running.keys().copied().collect()
+    }
+
+    pub(super) fn spawn(&mut self, node: u64, place: &Place) -> anyhow::Result<()> {
+        ensure!(!self.is_running(node), "node {node} runs already");
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&place.log)
+            .with_context(|| format!("cannot write `{}`", place.log.display()))?;
+        let child = Command::new(&self.program)
+            .args(["node", "--exit-with-stdin", "--config"])
+            .arg(&place.config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            // A Ctrl-C in the terminal is for us: our end ends the nodes.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot run `{}`", self.program.display()))?;
+        self.running.insert(node, child);
+        Ok(())
+    }
+
+    /// SIGKILL to all of these, and only then the wait for their ends.
+    pub(super) fn kill(&mut self, nodes: &[u64]) -> anyhow::Result<()> {
+        for node in nodes {
+            let child = self.running.get_mut(node);
+            let child = child.with_context(|| format!("node {node} does not run"))?;
+            child
+                .kill()
+                .with_context(|| format!("cannot kill node {node}"))?;
+        }
+        for node in nodes {
+            if let Some(mut child) = self.running.remove(node) {
+                child.wait()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks these to stop, and waits for their clean ends.
+    pub(super) async fn stop(&mut self, nodes: &[u64]) -> anyhow::Result<()> {
+        for node in nodes {
+            let child = self.running.get_mut(node);
+            let child = child.with_context(|| format!("node {node} does not run"))?;
+            drop(child.stdin.take());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        for node in nodes {
+            let status = loop {
+                if let Some(status) = self.ended(*node)? {
+                    break status;
+                }
+                if Instant::now() > deadline {
+                    self.kill(&[*node])?;
+                    bail!("node {node} did not stop within {PATIENCE:?}; killed");
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            };
+            ensure!(status.success(), "node {node} stopped with {status}");
+        }
+        Ok(())
+    }
+
+    /// How a node ended, if it did; then it no longer counts as running.
+    pub(super) fn ended(&mut self, node: u64) -> anyhow::Result<Option<ExitStatus>> {
+        let child = self.running.get_mut(&node);
+        let child = child.with_context(|| format!("node {node} does not run"))?;
+        let status = child.try_wait()?;
+        if status.is_some() {
+            self.running.remove(&node);
+        }
+        Ok(status)
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            let _ = child.kill();
+        }
+        for child in self.running.values_mut() {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The last lines of a log.
+pub(super) fn log_end(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(LOG_LINES);
+    lines.get(from..).unwrap_or_default().join("\n")
+}
