@@ -1,6 +1,11 @@
 //! Evidence from a small signed ledger: what is proved, what is refused, and what is never said.
 #![cfg(feature = "sign")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test"
+)]
 
 use candor_ledger::entry::{Attestation, Body, Subject};
 use candor_ledger::evidence::{Claim, Evidence};

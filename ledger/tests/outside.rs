@@ -1,6 +1,11 @@
 //! The proof cases of transparency-dev/merkle, most of them mutated so that they must be refused.
 #![cfg(feature = "outside-vectors")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test"
+)]
 
 mod common;
 

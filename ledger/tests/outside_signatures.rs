@@ -2,7 +2,12 @@
 //!
 //! Ours have an empty context, theirs mostly have not; the verifier beneath is the same.
 #![cfg(feature = "outside-vectors")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test"
+)]
 
 mod common;
 

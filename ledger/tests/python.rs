@@ -2,7 +2,12 @@
 //!
 //! Runs where `$CANDOR_PYTHON` names a Python with `cryptography` and `slh-dsa`, which CI must.
 #![cfg(feature = "sign")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "test"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -5,6 +5,11 @@
 //! the spawning of tasks; `tokio::time` may be used everywhere, because a paused runtime already
 //! replaces it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that names what .clippy.toml bans elsewhere"
+)]
+
 pub(crate) mod process;
 pub mod real;
 pub mod sim;

@@ -125,7 +125,7 @@ impl<E: Env> Api<E> {
             .map_err(|refused| {
                 ApiError::field(format!("{at}{}", refused.field), refused.problem)
             })?;
-        if Instant::now() >= call.deadline {
+        if self.env.monotonic() >= call.deadline {
             return Err(ApiError::new(
                 ErrorCode::DeadlinePassed,
                 "the deadline has passed",
@@ -250,7 +250,7 @@ impl<E: Env> Api<E> {
             .collect();
         let call = Call {
             principal: Principal::forwarded(forwarded.tenant, forwarded.actor, rights),
-            deadline: Instant::now() + forwarded.timeout,
+            deadline: self.env.monotonic() + forwarded.timeout,
             forwarded: true,
         };
         let (method, message) = (forwarded.method.as_str(), forwarded.message);

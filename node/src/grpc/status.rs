@@ -1,7 +1,7 @@
 //! The only map from errors to gRPC statuses. Codes and their statuses are `candor_proto`'s; each
 //! is explained in `node/ARCHITECTURE.md`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use candor_proto::ErrorCode;
@@ -22,7 +22,7 @@ pub struct ApiError {
     /// The request field at fault.
     pub field: Option<String>,
     /// Facts that belong to the code.
-    pub metadata: HashMap<String, String>,
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl ApiError {
@@ -32,7 +32,7 @@ impl ApiError {
             code,
             message: message.into(),
             field: None,
-            metadata: HashMap::new(),
+            metadata: BTreeMap::new(),
         }
     }
 
@@ -60,7 +60,12 @@ impl ApiError {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(error.code.as_str(), error_domain::CANDOR, error.metadata);
+        #[expect(
+            clippy::disallowed_types,
+            reason = "tonic-types takes no other map, and encodes it for the wire at once"
+        )]
+        let metadata: std::collections::HashMap<_, _> = error.metadata.into_iter().collect();
+        details.set_error_info(error.code.as_str(), error_domain::CANDOR, metadata);
         if let Some(field) = error.field {
             details.add_bad_request_violation(field, error.message.clone());
         }
