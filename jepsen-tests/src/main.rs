@@ -18,7 +18,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure verified gets and sealed sets against a running cluster.
+    /// Measure verified gets and sealed sets, on a cluster of its own or a running one.
     Bench(bench::Arguments),
     /// Run one node, exactly as `candor node` does.
     Node(NodeArguments),
