@@ -108,11 +108,16 @@ impl<E: Env> Markers<E> {
             if stopping {
                 return;
             }
+            // Whatever is heard while resting is looked at before anything is waited for again: a
+            // request may be about a marker that is written already, and no boundary follows it.
             if waiting.is_empty() {
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
-                    Some(request) = self.requests.recv() => waiting.push(request),
-                    _ = self.stopping.changed() => {}
+                    Some(request) = self.requests.recv() => {
+                        waiting.push(request);
+                        continue;
+                    }
+                    _ = self.stopping.changed() => continue,
                 }
             }
             if !self.offers.waiting() {
