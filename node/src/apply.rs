@@ -26,7 +26,7 @@ use crate::fold::Fold;
 use crate::markers::Offers;
 use crate::records;
 use crate::sealer::checkpoint_at;
-use crate::store::{Ledger, LedgerReader, StoreError};
+use crate::store::{Ledger, LedgerReader, StoreError, ledger_damage};
 
 /// Commands between two drafts of a marker while no checkpoint comes.
 const DRAFT_EVERY: u64 = 256;
@@ -355,20 +355,37 @@ impl<E: Env> Applier<E> {
         if !enough || !verified.unknown.is_empty() || size <= self.sealed {
             return Ok(());
         }
-        let own = checkpoint_at(&self.ledger.reader(), size)?;
-        if own.as_ref() != Some(&verified.checkpoint) {
-            let shown = |c: &Checkpoint| format!("{:?} {}", c.root, c.chain);
-            return Err(ApplyError::Diverged {
-                size,
-                sealed: shown(&verified.checkpoint),
-                own: own.as_ref().map_or_else(|| "no seal".to_owned(), shown),
-            });
-        }
+        self.compare(&verified.checkpoint)?;
         self.ledger.put_checkpoint(size, text)?;
         self.checkpoints = self.checkpoints.saturating_add(1);
         self.sealed = size;
         self.sealed_time = verified.checkpoint.sealed;
         Ok(())
+    }
+
+    /// A checkpoint that a majority vouched for must be what this node computes (INV-3).
+    ///
+    /// With damaged files it computes nothing. It keeps the majority's note then, so that what it
+    /// keeps stays a function of the Raft log, and it has ceased to lead and to cosign.
+    fn compare(&self, sealed: &Checkpoint) -> Result<(), ApplyError> {
+        let reader = self.ledger.reader();
+        let own = match checkpoint_at(&reader, sealed.size) {
+            Ok(own) => own,
+            Err(problem) if ledger_damage(&reader.damages().borrow()).is_some() => {
+                tracing::error!(%problem, size = %sealed.size, "a checkpoint could not be compared");
+                return Ok(());
+            }
+            Err(problem) => return Err(problem.into()),
+        };
+        if own.as_ref() == Some(sealed) {
+            return Ok(());
+        }
+        let shown = |c: &Checkpoint| format!("{:?} {}", c.root, c.chain);
+        Err(ApplyError::Diverged {
+            size: sealed.size,
+            sealed: shown(sealed),
+            own: own.as_ref().map_or_else(|| "no seal".to_owned(), shown),
+        })
     }
 
     /// Offers this boundary to the marker lane. A draft copies the list of kept checkpoints, so not

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use candor_ledger::canonical::Value;
 use candor_ledger::entry::{Genesis, Member, MemberChange};
 use candor_ledger::fold::{Admin, Change, Item, Outcome, RULES_V1, Stamp};
 use candor_ledger::ids::{NodeId, Seq};
@@ -102,6 +104,14 @@ impl<E: Env> Cluster<E> {
             .map_err(|problem| refused(problem.to_string()))?;
         self.genesis.send_replace(Some(Arc::clone(&stored.body)));
         Ok(stored.digest)
+    }
+
+    /// The stored genesis body, as it is hashed; empty before there is one.
+    pub fn genesis_bytes(&self) -> Bytes {
+        let genesis = self.genesis.borrow();
+        genesis.as_ref().map_or_else(Bytes::new, |body| {
+            Value::Object(body.to_object()).to_bytes().into()
+        })
     }
 
     /// Starts Raft among the members that genesis names.

@@ -15,6 +15,7 @@ pub mod env;
 pub mod fold;
 pub mod genesis;
 pub mod grpc;
+pub mod guard;
 pub mod http;
 pub mod identity;
 pub mod keys;

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub syncs: Gauge<u64, AtomicU64>,
     /// Values this node refused to disclose although the ledger allows it: must stay 0.
     pub withheld_damaged: Counter,
+    /// Damaged places found in this node's files, by `kind`: must stay 0.
+    pub damages: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 impl Default for Metrics {
@@ -72,6 +74,12 @@ impl Default for Metrics {
             "Values withheld because the local copy is damaged or missing",
             withheld_damaged.clone(),
         );
+        let damages = Family::default();
+        registry.register(
+            "storage_damages",
+            "Damaged places found in this node's files, by what they belong to",
+            damages.clone(),
+        );
         Self {
             registry,
             operations,
@@ -83,6 +91,7 @@ impl Default for Metrics {
             queued,
             syncs,
             withheld_damaged,
+            damages,
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::env::{Disk, Env, Listener, Task};
 use crate::fold::Fold;
 use crate::genesis::{GenesisRefused, StoredGenesis};
 use crate::grpc::{Api, MESSAGE_LEN_MAX as CLIENT_MESSAGE_LEN_MAX, Service};
+use crate::guard::{hand_over, watch_damage};
 use crate::http::Probes;
 use crate::identity::{Identity, IdentityError};
 use crate::keys::{Keys, KeysError};
@@ -124,17 +125,14 @@ pub async fn run<E: Env>(
         markers,
         marker,
         slot_lost,
-        values_damaged,
         restored,
+        ..
     } = Ledger::open(env.disk().clone())?;
     if let Some(why) = slot_lost {
         tracing::error!(%why, "a marker slot is damaged; the other one is used");
     }
     for problem in restored {
         tracing::error!(%problem, "a derived file was damaged and has been made anew");
-    }
-    for problem in values_damaged {
-        tracing::error!(%problem, "values are missing here");
     }
     let reader = ledger.reader();
     let (state, keeper, origin) = state::open(state::store_in(env.disk()), &reader, &marker)?;
@@ -201,6 +199,7 @@ pub async fn run<E: Env>(
     let inputs = Inputs {
         leadership: consensus.leadership(),
         applying: applying.clone(),
+        damages: reader.damages(),
         clock: clock.clone(),
         genesis: genesis.subscribe(),
         stopping: stopping.clone(),
@@ -224,6 +223,7 @@ pub async fn run<E: Env>(
             cosigner: Arc::clone(cosigner),
             signer: Signer::start(&env, Arc::clone(log)),
             leadership: consensus.leadership(),
+            damages: reader.damages(),
             applying: applying.clone(),
             diverged: diverged_sender,
         };
@@ -264,6 +264,11 @@ pub async fn run<E: Env>(
     tasks.push(env.spawn(
         "clock",
         watch_clocks(Arc::clone(&cluster), clock_sender, stopping.clone()),
+    ));
+
+    tasks.push(env.spawn(
+        "guard",
+        watch_damage(Arc::clone(&cluster), Arc::clone(&metrics), stopping.clone()),
     ));
 
     // 6. The faces: peers, clients, machines that watch.
@@ -309,7 +314,7 @@ pub async fn run<E: Env>(
 
     // 8. Drain: not ready, hand over, finish what is on its way, a last marker.
     tracing::info!(%node, "stopping");
-    hand_over(&cluster).await;
+    hand_over(&cluster, HAND_OVER).await;
     stopping_sender.send_replace(true);
     tokio::time::sleep(DRAIN_GRACE).await;
     for task in tasks {
@@ -427,20 +432,6 @@ async fn raised(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
-async fn hand_over<E: Env>(cluster: &Cluster<E>) {
-    let leads = matches!(
-        *cluster.consensus.leadership().borrow(),
-        Leadership::Leader { .. }
-    );
-    if leads && cluster.consensus.status().voters.len() > 1 {
-        let deadline = cluster.env.monotonic() + HAND_OVER;
-        match cluster.transfer(0, deadline).await {
-            Ok((leader, _)) => tracing::info!(leader, "leadership handed over"),
-            Err(problem) => tracing::warn!(%problem, "leadership was not handed over"),
-        }
-    }
-}
-
 /// Asks peers for their clocks and judges this node's; a leader whose clock is unsure hands over.
 async fn watch_clocks<E: Env>(
     cluster: Arc<Cluster<E>>,
@@ -488,7 +479,7 @@ async fn watch_clocks<E: Env>(
         };
         if unsure == 3 {
             tracing::warn!("no majority agrees with this node's clock");
-            hand_over(&cluster).await;
+            hand_over(&cluster, HAND_OVER).await;
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
@@ -563,6 +554,16 @@ impl<E: Env> Handle for PeerFace<E> {
     async fn raft(&self, kind: RaftCall, from: u64, body: Bytes) -> Result<Bytes, Status> {
         let handled = self.0.cluster.consensus.handle(kind, from, body).await;
         handled.map_err(|problem| Status::aborted(problem.to_string()))
+    }
+
+    fn is_removed(&self, node: u64) -> bool {
+        // A state that cannot be read stops apply; it is no reason to believe anybody.
+        let log = candor_ledger::fold::log(&*self.0.state.read());
+        let Ok(log) = log else { return true };
+        log.is_some_and(|log| {
+            let named = log.members.iter().any(|member| member.node.0 == node);
+            node <= log.node_max.0 && !named
+        })
     }
 
     fn cosign(&self, size: TreeSize, root: NodeHash) -> Result<CosignAnswer, Status> {

@@ -21,6 +21,7 @@ use crate::command::{Batch, BatchItem, Command};
 use crate::config::{LimitsSection, SealingSection};
 use crate::consensus::{Leadership, ProposeError};
 use crate::env::Env;
+use crate::store::{Damage, ledger_damage};
 
 /// Time and expiries move at most once a second.
 const TICK_EVERY: Duration = Duration::from_secs(1);
@@ -108,6 +109,8 @@ pub struct Inputs {
     pub leadership: watch::Receiver<Leadership>,
     /// Size, last seal and next work, as applied here.
     pub applying: watch::Receiver<Applying>,
+    /// What was found damaged here: with damage to the ledger nothing is proposed.
+    pub damages: watch::Receiver<Vec<Damage>>,
     /// May this clock stamp?
     pub clock: watch::Receiver<ClockVerdict>,
     /// The body a leader proposes at size 0.
@@ -209,6 +212,7 @@ impl<E: Env, P: Propose> Task<E, P> {
                 Ok(()) = self.inputs.leadership.changed() => {}
                 Ok(()) = self.inputs.applying.changed() => {}
                 Ok(()) = self.inputs.clock.changed() => {}
+                Ok(()) = self.inputs.damages.changed() => {}
                 Ok(()) = self.inputs.genesis.changed() => {}
                 changed = self.inputs.stopping.changed() => {
                     if changed.is_err() || *self.inputs.stopping.borrow() { break; }
@@ -231,13 +235,14 @@ impl<E: Env, P: Propose> Task<E, P> {
         }
     }
 
-    /// Takes over or gives up the term; a new leader starts with the seal that waits, if one does.
+    /// Takes over or gives up the term, as a leader with a damaged ledger does; a new leader starts with the seal that waits, if one does.
     fn follow_leadership(&mut self) {
+        let damaged = ledger_damage(&self.inputs.damages.borrow_and_update()).is_some();
         let now_leads = match &*self.inputs.leadership.borrow_and_update() {
             Leadership::Leader {
                 term,
                 since: Some(_),
-            } => Some(*term),
+            } if !damaged => Some(*term),
             _ => None,
         };
         if now_leads != self.term {

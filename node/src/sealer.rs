@@ -21,7 +21,7 @@ use crate::consensus::Leadership;
 use crate::env::{Disk, Env};
 use crate::fold::Fold;
 use crate::proposer::Propose;
-use crate::store::{LedgerReader, StoreError};
+use crate::store::{Damage, LedgerReader, StoreError, ledger_damage};
 
 /// Pause between two tries of one member, doubled up to the second.
 const RETRY_FIRST: Duration = Duration::from_millis(5);
@@ -94,7 +94,7 @@ pub fn checkpoint_at<D: Disk>(
 /// Answers a leader's `Cosign` from this node's own files.
 ///
 /// # Errors
-/// When the files cannot be read: the node must not cosign then.
+/// When files are damaged, those in question or others: the node must not cosign then.
 pub fn answer_cosign<E: Env>(
     env: &E,
     reader: &LedgerReader<E::Disk>,
@@ -102,6 +102,14 @@ pub fn answer_cosign<E: Env>(
     size: TreeSize,
     root: &NodeHash,
 ) -> Result<CosignAnswer, StoreError> {
+    if let Some(damage) = ledger_damage(&reader.damages().borrow()) {
+        return Err(StoreError::Damaged {
+            file: damage.file.clone(),
+            seq: damage.place,
+            expected: "no damage where a node cosigns".to_owned(),
+            found: "the damage found before".to_owned(),
+        });
+    }
     if size > reader.size() {
         return Ok(CosignAnswer::NotYet);
     }
@@ -139,6 +147,8 @@ pub struct Sealer<E: Env, P, A> {
     pub signer: Signer,
     /// Who leads.
     pub leadership: watch::Receiver<Leadership>,
+    /// What was found damaged here.
+    pub damages: watch::Receiver<Vec<Damage>>,
     /// What is applied.
     pub applying: watch::Receiver<Applying>,
     /// Rises when a majority computes something else: this leader hands over and stops.
@@ -149,11 +159,13 @@ impl<E: Env, P: Propose, A: AskCosign> Sealer<E, P, A> {
     /// Seals whatever waits, as long as this node leads; ends when the node drops its inputs.
     pub async fn run(mut self) {
         loop {
+            // What is signed must come from files that are whole: a damaged node leaves it to others.
+            let damaged = ledger_damage(&self.damages.borrow_and_update()).is_some();
             let term = match &*self.leadership.borrow_and_update() {
                 Leadership::Leader {
                     term,
                     since: Some(_),
-                } => Some(*term),
+                } if !damaged => Some(*term),
                 _ => None,
             };
             let waiting = self.applying.borrow_and_update().waiting_seal();
@@ -165,12 +177,14 @@ impl<E: Env, P: Propose, A: AskCosign> Sealer<E, P, A> {
                         tokio::time::sleep(RETRY_LAST).await;
                     },
                     () = lost(self.leadership.clone(), term) => {}
+                    () = damaged_now(self.damages.clone()) => {}
                 }
                 continue;
             }
             tokio::select! {
                 changed = self.leadership.changed() => if changed.is_err() { return },
                 changed = self.applying.changed() => if changed.is_err() { return },
+                changed = self.damages.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -333,6 +347,12 @@ impl Signer {
         self.0.send((text, reply)).await.ok()?;
         answer.await.ok()
     }
+}
+
+async fn damaged_now(mut damages: watch::Receiver<Vec<Damage>>) {
+    let _ = damages
+        .wait_for(|found| ledger_damage(found).is_some())
+        .await;
 }
 
 async fn lost(mut leadership: watch::Receiver<Leadership>, term: u64) {

@@ -123,6 +123,9 @@ pub enum ChangeError {
 /// Why a peer's call was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandleError {
+    /// This node was asked to lead and has given that up.
+    #[error("this node does not stand for election")]
+    Abstains,
     /// The peer sent something that is not a message of ours.
     #[error("malformed raft message: {0}")]
     Malformed(#[from] CodecError),

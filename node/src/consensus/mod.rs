@@ -98,6 +98,8 @@ struct Inner<M: Machine> {
     health: watch::Receiver<Health>,
     /// Set before consensus is asked to stop, so that stopping unasked counts as a failure.
     stopping: Arc<AtomicBool>,
+    /// Never cleared: this node stands for no election any more.
+    abstains: AtomicBool,
     /// The observer, until somebody joins it.
     observer: Mutex<Option<Task>>,
 }
@@ -158,6 +160,7 @@ impl<M: Machine> Consensus<M> {
             leadership,
             health,
             stopping,
+            abstains: AtomicBool::new(false),
             observer,
         };
         Ok(Self {
@@ -327,6 +330,15 @@ impl<M: Machine> Consensus<M> {
             .map_err(|_| ChangeError::Stopped)
     }
 
+    /// From now on, until the next start, this node stands for no election, neither after a silence
+    /// nor when a leader hands over to it. It goes on voting and following.
+    ///
+    /// A leader stays one until it has handed over.
+    pub fn abstain(&self) {
+        self.inner.abstains.store(true, Ordering::SeqCst);
+        self.inner.raft.runtime_config().elect(false);
+    }
+
     /// Who leads, as it changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
@@ -386,6 +398,11 @@ impl<M: Machine> Consensus<M> {
             RaftCall::TransferLeader => {
                 let request = codec::decode_transfer::<M::Reply>(body)?;
                 check_sender(from, request.from_leader().leader_id.node_id)?;
+                // openraft would stand for this election whatever its configuration says.
+                let to_self = *request.to_node_id() == self.inner.node;
+                if to_self && self.inner.abstains.load(Ordering::SeqCst) {
+                    return Err(HandleError::Abstains);
+                }
                 let reply = raft.handle_transfer_leader(request).await;
                 Ok(codec::encode_transferred(
                     &reply.map_err(|_| HandleError::Stopped)?,

@@ -351,6 +351,42 @@ async fn members_join_lead_and_leave() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_abstains_follows_and_is_never_elected() {
+    let cluster = Cluster::founded().await;
+    let (leader, _) = cluster.leader(ALL).await;
+    let me = leader.status().node;
+    let others: Vec<u64> = ALL.iter().copied().filter(|id| *id != me).collect();
+    leader.abstain();
+    leader.transfer_leader(others[0]).await.unwrap();
+    let (new, term) = cluster.leader(&others).await;
+
+    // Asked to take over, it refuses; the silence that follows makes one of the others lead.
+    new.transfer_leader(me).await.unwrap();
+    until("one of the others leads again", || {
+        let mut leaders = others.iter().filter(|id| {
+            let now = cluster.node(**id).leadership();
+            matches!(*now.borrow(), Leadership::Leader { term: now, since: Some(_) } if now > term)
+        });
+        leaders.next().copied()
+    })
+    .await;
+    // Nor does it stand for election when nobody is heard of, while its own vote still counts.
+    let (last, _) = cluster.leader(&others).await;
+    let down = last.status().node;
+    cluster.isolate(down);
+    let third: Vec<u64> = others.iter().copied().filter(|id| *id != down).collect();
+    cluster.leader(&third).await;
+    cluster.insist(&third, "with its vote").await;
+    cluster.heal();
+    cluster.agree(ALL, 1).await;
+    assert!(!matches!(
+        *leader.leadership().borrow(),
+        Leadership::Leader { .. }
+    ));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_cannot_go_on_stops_its_node_alone() {
     let cluster = Cluster::calm().await;
     let (leader, _) = cluster.leader(ALL).await;

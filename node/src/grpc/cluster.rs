@@ -13,11 +13,12 @@ use candor_ledger::note::VerifierKey;
 use candor_ledger::signature::KeySet;
 use candor_proto::cluster_v1::cluster_service_server::ClusterService;
 use candor_proto::cluster_v1::{
-    AddNodeRequest, AddNodeResponse, GetIdentityRequest, GetIdentityResponse, GetPolicyRequest,
-    GetPolicyResponse, GetStatusRequest, GetStatusResponse, InitializeRequest, InitializeResponse,
-    MemberStatus, Node, NodeRole, PrepareGenesisRequest, PrepareGenesisResponse,
-    PromoteNodeRequest, PromoteNodeResponse, RemoveNodeRequest, RemoveNodeResponse, SettleRequest,
-    SettleResponse, SettledNode, TransferLeadershipRequest, TransferLeadershipResponse,
+    self as wire, AddNodeRequest, AddNodeResponse, GetIdentityRequest, GetIdentityResponse,
+    GetPolicyRequest, GetPolicyResponse, GetStatusRequest, GetStatusResponse, InitializeRequest,
+    InitializeResponse, MemberStatus, Node, NodeRole, PrepareGenesisRequest,
+    PrepareGenesisResponse, PromoteNodeRequest, PromoteNodeResponse, RemoveNodeRequest,
+    RemoveNodeResponse, SettleRequest, SettleResponse, SettledNode, TransferLeadershipRequest,
+    TransferLeadershipResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -30,6 +31,7 @@ use crate::consensus::Role;
 use crate::env::{Disk as _, Env};
 use crate::peers::addresses;
 use crate::principal::Right;
+use crate::store::DamageKind;
 
 impl<E: Env> Api<E> {
     async fn get_status(
@@ -98,8 +100,36 @@ impl<E: Env> Api<E> {
             checkpoints_applied: applying.checkpoints,
             uptime_s: self.started.elapsed().as_secs(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
-            trouble: self.trouble(),
+            trouble: self.status_trouble(),
+            damages: self.damages(),
         })
+    }
+
+    /// Not ready, or ready and yet something an operator must see to.
+    fn status_trouble(&self) -> Vec<String> {
+        let mut trouble = self.trouble();
+        let damages = self.reader.damages();
+        let damages = damages.borrow();
+        let values = damages
+            .iter()
+            .filter(|damage| damage.kind == DamageKind::Value);
+        trouble.extend(values.map(|damage| format!("a value is lost here: {}", damage.problem)));
+        trouble
+    }
+
+    fn damages(&self) -> Vec<wire::Damage> {
+        let damages = self.reader.damages();
+        let damages = damages.borrow();
+        let wire = damages.iter().map(|damage| wire::Damage {
+            kind: match damage.kind {
+                DamageKind::Ledger => wire::DamageKind::Ledger.into(),
+                DamageKind::Value => wire::DamageKind::Value.into(),
+            },
+            file: damage.file.clone(),
+            place: damage.place,
+            problem: damage.problem.clone(),
+        });
+        wire.collect()
     }
 
     async fn get_identity(
@@ -135,6 +165,7 @@ impl<E: Env> Api<E> {
                 .unwrap_or_default(),
             log_keys: log.map(|set| set.vkeys().to_vec()).unwrap_or_default(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            genesis: self.cluster.genesis_bytes(),
         })
     }
 

@@ -41,7 +41,7 @@ use crate::outcome;
 use crate::peers::{Forwarded, Peers};
 use crate::principal::{Principal, Right, Tokens};
 use crate::proposer::Proposer;
-use crate::store::{LedgerReader, StoreError};
+use crate::store::{LedgerReader, StoreError, ledger_damage};
 
 /// Largest message a client may send: a batch of values as large as one command.
 pub const MESSAGE_LEN_MAX: usize = 10 << 20;
@@ -209,6 +209,11 @@ impl<E: Env> Api<E> {
         }
         if *self.clock.borrow() == ClockVerdict::Unsure && status.leader == Some(status.node) {
             trouble.push("no majority agrees with this node's clock".to_owned());
+        }
+        let damages = self.reader.damages();
+        if let Some(damage) = ledger_damage(&damages.borrow()) {
+            let given_up = "this node neither leads, seals nor cosigns";
+            trouble.push(format!("{given_up}: {}", damage.problem));
         }
         trouble
     }
@@ -385,8 +390,11 @@ fn refuse_unrecorded(outcome: &Outcome, ledger_time: Micros, at: &str) -> Result
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "a ledger file cannot be read");
-        Self::new(ErrorCode::StorageDamaged, error.to_string())
+        let code = match error {
+            StoreError::Beyond { .. } => ErrorCode::Behind,
+            _ => ErrorCode::StorageDamaged,
+        };
+        Self::new(code, error.to_string())
     }
 }
 

@@ -18,6 +18,7 @@ use tonic::{Request, Response, Status};
 use super::Introductions;
 use crate::consensus::RaftCall;
 use crate::env::Env;
+use crate::grpc::status::{ApiError, ErrorCode};
 use crate::sealer::CosignAnswer;
 
 /// Sessions kept: one per lane of each peer and a few that are dying.
@@ -62,6 +63,8 @@ pub trait Handle: Send + Sync + 'static {
         from: u64,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, Status>> + Send;
+    /// Whether the ledger has named this node and named it no more: it was removed for ever.
+    fn is_removed(&self, node: u64) -> bool;
     /// A cosignature from own files.
     ///
     /// # Errors
@@ -95,7 +98,20 @@ impl<E: Env, H: Handle> PeerApi<E, H> {
     fn known(&self, session: &Bytes) -> Result<u64, Status> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         let node = sessions.get(session).copied();
-        node.ok_or_else(|| Status::unauthenticated("no such session; shake hands again"))
+        let node =
+            node.ok_or_else(|| Status::unauthenticated("no such session; shake hands again"))?;
+        drop(sessions);
+        self.refuse_removed(node)?;
+        Ok(node)
+    }
+
+    /// Its vote is gone by Raft's own rules; this ends everything else it might ask.
+    fn refuse_removed(&self, node: u64) -> Result<(), Status> {
+        if self.node.is_removed(node) {
+            let problem = format!("node {node} was removed from this cluster");
+            return Err(ApiError::new(ErrorCode::PeerRefused, problem).into());
+        }
+        Ok(())
     }
 }
 
@@ -116,6 +132,7 @@ impl<E: Env, H: Handle> PeerService for PeerApi<E, H> {
             tracing::warn!(node = hello.node_id, %refused, "a peer was refused");
             Status::failed_precondition(refused.to_string())
         })?;
+        self.refuse_removed(node)?;
         let mut name = [0; 16];
         self.env.fill_random(&mut name);
         let session = Bytes::copy_from_slice(&name);

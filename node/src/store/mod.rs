@@ -33,6 +33,7 @@ mod marker_writer;
 mod names;
 mod reader;
 mod recover;
+mod register;
 mod tails;
 mod tree;
 mod values;
@@ -53,11 +54,13 @@ pub use self::error::StoreError;
 pub use self::marker::Marker;
 pub use self::marker_writer::{MarkerDraft, MarkerWriter};
 pub use self::reader::{LedgerReader, Tip};
+pub use self::register::{Damage, DamageKind, ledger_damage};
 pub use self::values::PACK_BYTES_MAX;
 
 use self::checkpoints::Checkpoints;
 use self::dirty::Dirty;
 use self::entries::{EntryFiles, EntryWriter};
+use self::register::Register;
 use self::tree::{RecentNodes, TreeFiles, TreeWriter};
 use self::values::{PackWriter, Values};
 
@@ -117,6 +120,7 @@ struct Shared<D: Disk> {
     checkpoints: Checkpoints,
     values: Values,
     dirty: Dirty<D>,
+    register: Register,
 }
 
 struct Published {

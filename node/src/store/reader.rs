@@ -8,9 +8,10 @@ use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::tree::{
     NodeHash, Nodes, PathError, consistency_path, inclusion_path, leaf_hash, root_at,
 };
+use tokio::sync::watch;
 
 use super::entries::NotRead;
-use super::{Shared, StoreError, bytes_of, read_locked};
+use super::{Damage, Shared, StoreError, bytes_of, read_locked};
 use crate::env::Disk;
 
 /// A view of everything that has been appended entirely; clones are cheap.
@@ -93,25 +94,7 @@ impl<D: Disk> LedgerReader<D> {
     /// # Errors
     /// [`StoreError::Beyond`] when the range ends above the present size; damage.
     pub fn entries(&self, range: Range<Seq>, bytes_max: u64) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.0.within(range.end.0)?;
-        let (mut from, until) = (range.start.0, range.end.0);
-        let (mut found, mut bytes) = (Vec::new(), 0_u64);
-        while from < until {
-            let left = bytes_max.saturating_sub(bytes);
-            let run = self.0.run(from, until, left)?;
-            let first = run.first().map_or(0, |entry| bytes_of(entry) + 1);
-            if !found.is_empty() && first > left {
-                break;
-            }
-            for entry in run {
-                (from, bytes) = (from + 1, bytes + bytes_of(&entry) + 1);
-                found.push(entry);
-            }
-            if bytes >= bytes_max {
-                break;
-            }
-        }
-        Ok(found)
+        self.noted(self.read_entries(range, bytes_max))
     }
 
     /// The root when the ledger had `size` entries.
@@ -120,7 +103,7 @@ impl<D: Disk> LedgerReader<D> {
     /// [`StoreError::Beyond`] above the present size; damage.
     pub fn root_at(&self, size: TreeSize) -> Result<NodeHash, StoreError> {
         self.0.within(size.0)?;
-        root_at(&*self.0, size)
+        self.noted(root_at(&*self.0, size))
     }
 
     /// The inclusion path of an entry in the tree of `size` entries.
@@ -130,7 +113,7 @@ impl<D: Disk> LedgerReader<D> {
     /// one; damage.
     pub fn inclusion(&self, seq: Seq, size: TreeSize) -> Result<Vec<NodeHash>, StoreError> {
         self.0.within(size.0)?;
-        inclusion_path(&*self.0, seq, size).map_err(path_error)
+        self.noted(inclusion_path(&*self.0, seq, size).map_err(path_error))
     }
 
     /// The consistency path between two sizes.
@@ -140,7 +123,7 @@ impl<D: Disk> LedgerReader<D> {
     /// [`StoreError::Beyond`]; damage.
     pub fn consistency(&self, old: TreeSize, new: TreeSize) -> Result<Vec<NodeHash>, StoreError> {
         self.0.within(new.0)?;
-        consistency_path(&*self.0, old, new).map_err(path_error)
+        self.noted(consistency_path(&*self.0, old, new).map_err(path_error))
     }
 
     /// The kept signed note of exactly this size.
@@ -148,7 +131,7 @@ impl<D: Disk> LedgerReader<D> {
     /// # Errors
     /// Damage.
     pub fn checkpoint(&self, size: TreeSize) -> Result<Option<String>, StoreError> {
-        self.0.checkpoints.read(&self.0.disk, size)
+        self.noted(self.0.checkpoints.read(&self.0.disk, size))
     }
 
     /// The newest kept signed note and its size.
@@ -185,12 +168,44 @@ impl<D: Disk> LedgerReader<D> {
     /// [`StoreError::ValueDamaged`] when its bytes do not hash to that name any more; it is
     /// missing from then on, until it is put anew.
     pub fn value(&self, tenant: &str, hash: &[u8; 32]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.values.read(&self.0.disk, tenant, hash)
+        self.noted(self.0.values.read(&self.0.disk, tenant, hash))
     }
 
     /// Whether a value is here, without reading it.
     pub fn has_value(&self, tenant: &str, hash: &[u8; 32]) -> bool {
         self.0.values.has(tenant, hash)
+    }
+
+    /// What any reader has found damaged since the start, as it grows.
+    pub fn damages(&self) -> watch::Receiver<Vec<Damage>> {
+        self.0.register.watch()
+    }
+
+    fn read_entries(&self, range: Range<Seq>, bytes_max: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.0.within(range.end.0)?;
+        let (mut from, until) = (range.start.0, range.end.0);
+        let (mut found, mut bytes) = (Vec::new(), 0_u64);
+        while from < until {
+            let left = bytes_max.saturating_sub(bytes);
+            let run = self.0.run(from, until, left)?;
+            let first = run.first().map_or(0, |entry| bytes_of(entry) + 1);
+            if !found.is_empty() && first > left {
+                break;
+            }
+            for entry in run {
+                (from, bytes) = (from + 1, bytes + bytes_of(&entry) + 1);
+                found.push(entry);
+            }
+            if bytes >= bytes_max {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every way out of here passes this place: damage is never known to one caller alone.
+    fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        read.inspect_err(|error| self.0.register.note(error))
     }
 
     /// Reads the note of the size that `choose` names; again when it was dropped in between.
@@ -217,7 +232,12 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Entries of one file, each compared with its leaf.
-    fn run(&self, from: u64, until: u64, bytes_max: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    pub(super) fn run(
+        &self,
+        from: u64,
+        until: u64,
+        bytes_max: u64,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let entries = self.unchecked_run(from, until, bytes_max)?;
         let leaves = self.leaves(from, entries.len())?;
         for ((seq, entry), stored) in (from..).zip(&entries).zip(leaves) {

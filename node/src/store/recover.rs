@@ -13,6 +13,7 @@ use super::checkpoints::Checkpoints;
 use super::dirty::Dirty;
 use super::entries::{EntryFiles, EntryWriter};
 use super::marker::{self, Marker, Slots};
+use super::register::Register;
 use super::tails;
 use super::tree::{self, NODE_BYTES, RecentNodes, TreeFiles, TreeWriter};
 use super::values::{PackLengths, PackWriter, Values};
@@ -40,6 +41,7 @@ pub(super) fn open<D: Disk>(disk: D, layout: Layout) -> Result<Opened<D>, StoreE
     };
     let end = checked.entries()?;
     let frontier = checked.tree()?;
+    checked.genesis()?;
     // An older marker may name checkpoints that a newer one, now unreadable, let go.
     if lost.is_none() {
         checked.checkpoints()?;
@@ -117,6 +119,7 @@ fn shared<D: Disk>(
         checkpoints: Checkpoints::new(marker.checkpoints.clone()),
         values,
         dirty: Dirty::default(),
+        register: Register::new(&values_damaged),
         disk: disk.clone(),
     };
     Ok((shared, values_damaged))
@@ -195,6 +198,14 @@ impl<D: Disk> Check<'_, D> {
             Ok(frontier) if frontier.root() == self.marker.root => Ok(frontier),
             other => Err(self.no_root(other.ok().map(|frontier| frontier.root()))),
         }
+    }
+
+    /// The first entry: every checkpoint takes the log's name from it.
+    fn genesis(&self) -> Result<(), StoreError> {
+        if self.marker.size.0 > 0 {
+            self.shared.run(0, 1, 0)?;
+        }
+        Ok(())
     }
 
     /// Every node of the frontier agrees with its children, yet together they are another tree.

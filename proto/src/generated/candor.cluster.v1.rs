@@ -112,6 +112,27 @@ pub struct GetStatusResponse {
     /// What is wrong here, one sentence each, for people; empty when nothing is.
     #[prost(string, repeated, tag = "22")]
     pub trouble: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Damaged places of this node's files that were found since the process started, in the order they
+    /// were found; the first 64 of them.
+    #[prost(message, repeated, tag = "23")]
+    pub damages: ::prost::alloc::vec::Vec<Damage>,
+}
+/// A damaged place of a node's files. With one of the ledger's the node does not lead, propose, seal
+/// or cosign until it is repaired and restarted; a damaged value is not served by it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Damage {
+    /// What it belongs to.
+    #[prost(enumeration = "DamageKind", tag = "1")]
+    pub kind: i32,
+    /// The file, from the node's folder.
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    /// Where in the file: the entry concerned, of a checkpoint its size, of a pack of values the byte.
+    #[prost(uint64, tag = "3")]
+    pub place: u64,
+    /// One sentence that names both, for people.
+    #[prost(string, tag = "4")]
+    pub problem: ::prost::alloc::string::String,
 }
 /// Asks who a node is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -146,6 +167,10 @@ pub struct GetIdentityResponse {
     /// Version of the software.
     #[prost(string, tag = "9")]
     pub software_version: ::prost::alloc::string::String,
+    /// The canonical JSON of the stored genesis body, for `PrepareGenesis` on a node that joins; empty
+    /// when none is stored.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub genesis: ::prost::bytes::Bytes,
 }
 /// Asks for the trust policy.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -160,7 +185,8 @@ pub struct GetPolicyResponse {
 /// Stores the genesis body.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PrepareGenesisRequest {
-    /// The canonical JSON of the genesis body, the same bytes for every first member.
+    /// The canonical JSON of the genesis body, the same bytes for every member. A node that joins later
+    /// gets it from the members: `GetIdentityResponse.genesis`.
     #[prost(bytes = "bytes", tag = "1")]
     pub genesis: ::prost::bytes::Bytes,
 }
@@ -327,6 +353,39 @@ impl NodeRole {
             "NODE_ROLE_LEARNER" => Some(Self::Learner),
             "NODE_ROLE_UNINITIALIZED" => Some(Self::Uninitialized),
             "NODE_ROLE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// What a damaged place belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum DamageKind {
+    /// Never in a reply.
+    Unspecified = 0,
+    /// Entries, offsets, tree or checkpoints.
+    Ledger = 1,
+    /// A value beside the ledger.
+    Value = 2,
+}
+impl DamageKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DAMAGE_KIND_UNSPECIFIED",
+            Self::Ledger => "DAMAGE_KIND_LEDGER",
+            Self::Value => "DAMAGE_KIND_VALUE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DAMAGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "DAMAGE_KIND_LEDGER" => Some(Self::Ledger),
+            "DAMAGE_KIND_VALUE" => Some(Self::Value),
             _ => None,
         }
     }

@@ -152,3 +152,43 @@ fn a_ledger_that_contradicts_its_marker_does_not_start() {
     let error = look(&disk).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
+
+#[test]
+fn the_first_damage_of_each_place_is_registered_and_nothing_else() {
+    let disk = at_rest();
+    let clean = open(&disk.fork());
+    let reader = clean.ledger.reader();
+    read_all(&reader).unwrap();
+    assert!(reader.entry(Seq(41)).is_err(), "beyond the end");
+    assert!(reader.damages().borrow().is_empty());
+
+    let lines = disk.read(&names::lines(0)).unwrap().unwrap();
+    let third = lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let third = third.map(|(at, _)| at + 5).nth(2).unwrap();
+    disk.flip_bit(&names::lines(0), third, 1).unwrap();
+    let value_file = dump(&disk, "values").into_keys().next().unwrap();
+    // The second frame; the first value is empty.
+    disk.flip_bit(&value_file, 570, 1).unwrap();
+    let opened = open(&disk);
+    let reader = opened.ledger.reader();
+    let mut watched = reader.damages();
+    assert!(watched.borrow_and_update().is_empty(), "nobody has looked");
+    for _ in 0..2 {
+        reader.entry(Seq(3)).unwrap_err();
+        for number in 0..6 {
+            let _ = reader.value("acme", &value(number).0);
+        }
+    }
+    assert!(watched.has_changed().unwrap());
+    let found: Vec<_> = watched
+        .borrow()
+        .iter()
+        .map(|damage| (damage.kind, damage.file.clone(), damage.place))
+        .collect();
+    let expected = [
+        (DamageKind::Ledger, names::lines(0), 3),
+        (DamageKind::Value, value_file, 512),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(ledger_damage(&watched.borrow()).unwrap().place, 3);
+}
