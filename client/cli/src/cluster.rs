@@ -305,14 +305,17 @@ async fn genesis_of(leader: &Operator) -> anyhow::Result<Vec<u8>> {
     }
 }
 
-/// Whether all nodes are at one place, by their own word.
+/// Whether all nodes are at one place, by their own word, and nothing waits for its checkpoint
+/// there: until somebody asks for something, no file of a ledger changes then.
 pub(crate) fn is_settled(nodes: &[SettledNode]) -> bool {
     let Some(first) = nodes.first() else {
         return false;
     };
     nodes.iter().all(|node| {
         node.trouble.is_empty()
+            && node.sealed_size == node.ledger_size
             && node.applied_index == first.applied_index
+            && node.ledger_size == first.ledger_size
             && node.head == first.head
     })
 }

@@ -14,6 +14,15 @@ use crate::output::{Output, SCHEMA_VERSION};
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// A sentence, and what another program wrote that explains it.
+#[cfg(feature = "server")]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct WithLines {
+    pub(crate) message: String,
+    pub(crate) lines: Vec<String>,
+}
+
 /// Exit status of wrong usage, as clap has it.
 const USAGE: u8 = 2;
 const FAILED: u8 = 1;
@@ -33,10 +42,21 @@ pub(crate) fn report(problem: &anyhow::Error, output: Output) -> ExitCode {
         }
         Output::Table => eprintln!("candor: {text}"),
     }
-    for line in more(problem) {
-        eprintln!("{line}");
-    }
+    say_more(problem);
     ExitCode::from(status)
+}
+
+/// Says what went wrong where the program goes on.
+#[cfg(feature = "server")]
+pub(crate) fn say(problem: &anyhow::Error) {
+    eprintln!("{}", shown(&format!("{problem:#}")));
+    say_more(problem);
+}
+
+fn say_more(problem: &anyhow::Error) {
+    for line in more(problem) {
+        eprintln!("  {}", shown(&line));
+    }
 }
 
 fn classify(problem: &anyhow::Error) -> (&str, u8) {
@@ -58,11 +78,14 @@ fn classify(problem: &anyhow::Error) -> (&str, u8) {
 
 /// What a person needs beside the sentence.
 fn more(problem: &anyhow::Error) -> Vec<String> {
+    #[cfg(feature = "server")]
+    if let Some(WithLines { lines, .. }) = problem.downcast_ref() {
+        return lines.clone();
+    }
     match problem.downcast_ref::<Error>() {
-        Some(Error::Ambiguous { candidates, .. }) => candidates
-            .iter()
-            .map(|candidate| format!("  {candidate}"))
-            .collect(),
+        Some(Error::Ambiguous { candidates, .. }) => {
+            candidates.iter().map(ToString::to_string).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -114,6 +114,7 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
     );
     assert!(tried[2].contains("PROVED"), "{}", tried[2]);
     cache_commands(folder);
+    a_killed_node_comes_back(&mut serving, folder);
 
     // Ctrl-C ends it and its nodes.
     shell(folder, &format!("kill -INT {}", serving.id()));
@@ -128,6 +129,11 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
         "nodes outlived `candor dev`: {}",
         said(&status)
     );
+    let left = fs::read_dir(folder.join(".candor-dev")).unwrap();
+    let pid_file = left
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "pid"));
+    assert_eq!(pid_file, None, "the nodes have ended");
 
     // The same cluster again: what was computed before is a hit.
     let again = candor(folder).args(["dev", "--exit"]).output().unwrap();
@@ -139,6 +145,25 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
         let output = shell(folder, &line);
         assert!(output.status.success(), "{line}\n{}", said(&output));
     }
+}
+
+/// What the line that says "serving" suggests.
+fn a_killed_node_comes_back(serving: &mut Child, folder: &Path) {
+    let pid = || read(folder, ".candor-dev/node-1.pid");
+    let killed = pid();
+    let kill = shell(folder, "kill -9 $(cat .candor-dev/node-1.pid)");
+    assert!(kill.status.success(), "{}", said(&kill));
+    wait_for(serving, folder, "node 1 again", || {
+        read(folder, "err").contains("node 1 answers again")
+    });
+    let told = read(folder, "err");
+    assert!(
+        told.contains("node 1 ended (signal: 9 (SIGKILL))"),
+        "{told}"
+    );
+    assert!(!pid().is_empty() && pid() != killed, "{} {killed}", pid());
+    let settled = candor(folder).args(["cluster", "settle"]).output().unwrap();
+    assert!(settled.status.success(), "{}", said(&settled));
 }
 
 /// Set, get, revoke and reinstate against the cluster that serves.

@@ -8,6 +8,8 @@ use std::process::Stdio;
 use anyhow::{Context as _, bail};
 use tokio::process::Command;
 
+use crate::failure::WithLines;
+
 const NAME: &str = "candor-audit";
 
 /// How `candor-audit` and `candor` are called from where we are.
@@ -102,6 +104,15 @@ impl Auditor {
 }
 
 impl Ran {
+    /// What came out is not what must; with everything that the auditor said.
+    pub(crate) fn problem(&self, message: &str) -> anyhow::Error {
+        WithLines {
+            message: message.to_owned(),
+            lines: self.text.lines().map(str::to_owned).collect(),
+        }
+        .into()
+    }
+
     /// The first line that holds a text, cut to what fits a line.
     pub(crate) fn line_with(&self, text: &str) -> Option<String> {
         let line = self.text.lines().find(|line| line.contains(text))?;

@@ -3,6 +3,7 @@
 //! ```text
 //! dev.json          says that this folder is ours, with nodes and ports; only then --fresh deletes
 //! node-1.toml ..    configurations; node-1/ .. the nodes' folders, logs/ what they say
+//! node-1.pid ..     process ids, while they run
 //! log.key           the log's secret keys, as installed in every node's folder
 //! tokens            hashes; operator.token, service-a.token the tokens themselves
 //! policy            the public keys: what clients and auditors need
@@ -172,6 +173,11 @@ impl DevFolder {
     /// A node's own folder.
     pub(crate) fn node_folder(&self, node: u16) -> PathBuf {
         self.path(format!("node-{node}"))
+    }
+
+    /// Where a node's process id stands while it runs.
+    pub(crate) fn pid_file(&self, node: u16) -> PathBuf {
+        self.path(format!("node-{node}.pid"))
     }
 
     /// The cluster as its operator reaches it.

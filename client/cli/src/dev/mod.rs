@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cluster;
 use crate::session;
@@ -41,7 +41,8 @@ const WORKERS: NonZeroUsize = NonZeroUsize::new(16).expect("invariant: 16 is not
 /// timing of which is measured: a recorded trace of real inferences is replayed; the leader is
 /// killed with SIGKILL under load; one byte of a copy of the ledger is changed and the auditor
 /// names the entry; untouched evidence is verified with public keys alone. Afterwards the cluster
-/// serves until Ctrl-C.
+/// serves until Ctrl-C, and a node that dies is started again: try
+/// `kill -9 $(cat .candor-dev/node-1.pid)`.
 ///
 /// Ends with a failure when anything does not come out as it must.
 #[derive(Args)]
@@ -78,18 +79,60 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let folder = DevFolder::open(&arguments.dir, wanted, arguments.fresh)?;
     session::block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
+        let mut stop = Stop::listen()?;
         let mut nodes = Nodes::new(&folder)?;
-        let outcome = tokio::select! {
-            // While it serves, the Ctrl-C that ends it well wakes both of the first two.
-            biased;
-            outcome = show(arguments, &folder, &mut nodes, &auditor) => outcome,
-            _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(INTERRUPTED)),
-            _ = terminate.recv() => Ok(ExitCode::from(INTERRUPTED)),
-        };
+        let outcome = phases(arguments, &folder, &mut nodes, &auditor, &mut stop).await;
         nodes.stop().await;
         outcome
     })
+}
+
+/// The acts, then serving. To be stopped in the middle of an act is no success; while it serves it
+/// is how it ends.
+async fn phases(
+    arguments: &Arguments,
+    folder: &DevFolder,
+    nodes: &mut Nodes,
+    auditor: &Auditor,
+    stop: &mut Stop,
+) -> anyhow::Result<ExitCode> {
+    tokio::select! {
+        shown = show(arguments, folder, nodes, auditor) => shown?,
+        () = stop.asked() => return Ok(ExitCode::from(INTERRUPTED)),
+    }
+    if arguments.exit {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!(
+        "serving; Ctrl-C ends it. Nodes that die are started again: kill -9 $(cat {})",
+        folder.pid_file(1).display()
+    );
+    tokio::select! {
+        problem = nodes.keep_running() => match problem? {},
+        () = stop.asked() => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Ctrl-C and SIGTERM. What arrives while nobody waits is kept.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn show(
@@ -97,7 +140,7 @@ async fn show(
     folder: &DevFolder,
     nodes: &mut Nodes,
     auditor: &Auditor,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<()> {
     nodes.start_all().await?;
     let cluster = folder.cluster(PATIENCE)?;
     if !folder.is_founded() {
@@ -117,10 +160,5 @@ async fn show(
     stage.kill_leader().await.context("act 2")?;
     stage.tamper(&subject).await.context("act 3")?;
     stage.verify(&subject).await.context("act 4")?;
-    closing::print(folder, auditor, &subject, arguments.exit)?;
-    if !arguments.exit {
-        eprintln!("serving; Ctrl-C ends it");
-        tokio::signal::ctrl_c().await?;
-    }
-    Ok(ExitCode::SUCCESS)
+    closing::print(folder, auditor, &subject, arguments.exit)
 }
