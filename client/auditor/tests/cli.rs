@@ -133,6 +133,40 @@ fn assert_tampered(report: &Value, code: &str, seq: u64) {
 }
 
 #[test]
+fn evidence_is_verified_where_there_is_no_network_at_all() {
+    let desk = Desk::new();
+    let isolated = |line: &str| {
+        // Root may make a network namespace; anybody else needs a user namespace around it.
+        let id = Command::new("id").arg("-u").output().unwrap();
+        let flags = if id.stdout == b"0\n" { "-n" } else { "-rn" };
+        Command::new("unshare")
+            .args([flags, "--", "sh", "-c", line])
+            .current_dir(desk.folder.path())
+            .output()
+            .expect("`unshare` of util-linux: this test needs it")
+    };
+    let looks = "readlink /proc/self/ns/net; cat /proc/net/route";
+    let seen = isolated(looks);
+    assert!(
+        seen.status.success(),
+        "this machine makes no network namespace, and without one nothing is shown: {}",
+        String::from_utf8_lossy(&seen.stderr)
+    );
+    let ours = fs::read_link("/proc/self/ns/net").unwrap();
+    let seen = text(&seen);
+    assert_ne!(seen.lines().next(), ours.to_str(), "our own network");
+    let mut routes = seen.lines().skip(1);
+    let is_heading = |line: &str| line.starts_with("Iface");
+    assert!(routes.all(is_heading), "there is a way out:\n{seen}");
+    let subject = fingerprint("what?");
+    let program = env!("CARGO_BIN_EXE_candor-audit");
+    let verify = format!("{program} verify evidence.json --trust policy --subject {subject}");
+    let verified = isolated(&verify);
+    assert_eq!(verified.status.code(), Some(0), "{}", text(&verified));
+    assert!(text(&verified).contains("PROVED"), "{}", text(&verified));
+}
+
+#[test]
 fn good_evidence_exits_0_and_the_first_screen_answers_the_five_questions() {
     let desk = Desk::new();
     let subject = fingerprint("what?").to_string();
