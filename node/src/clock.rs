@@ -16,7 +16,7 @@ pub const ASK_EVERY: Duration = Duration::from_secs(1);
 /// An answer older than this says nothing any more: five asks may be lost in a row.
 const ANSWER_LIFE: Duration = Duration::from_secs(6);
 
-/// What a leader may conclude.
+/// What the peers' answers allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockVerdict {
     /// One member only: there is nobody to ask, and `cluster status` says so.
@@ -27,10 +27,52 @@ pub enum ClockVerdict {
     Unsure,
 }
 
-/// The last answers, and the two clocks when they were asked for.
-#[derive(Clone, Debug)]
-pub struct Clocks {
+/// What this node knows of its wall clock; the proposer asks it before it stamps a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockView {
+    /// By the peers' last answers.
+    pub verdict: ClockVerdict,
+    /// Each peer's clock minus this node's, as last answered, in milliseconds.
+    pub offsets_ms: BTreeMap<u64, i64>,
+    /// Both own clocks when peers were last asked.
+    asked: Option<(Instant, Micros)>,
     max_skew: Duration,
+}
+
+impl ClockView {
+    /// Before anybody was asked.
+    pub fn unsure() -> Self {
+        Self {
+            verdict: ClockVerdict::Unsure,
+            offsets_ms: BTreeMap::new(),
+            asked: None,
+            max_skew: Duration::ZERO,
+        }
+    }
+
+    /// Whether the wall clock, which stands at `wall`, may date a command.
+    pub fn may_stamp(&self, now: Instant, wall: Micros) -> bool {
+        match self.verdict {
+            ClockVerdict::Alone => true,
+            ClockVerdict::Sure => !self.jumped(now, wall),
+            ClockVerdict::Unsure => false,
+        }
+    }
+
+    /// Whether the wall clock moved against the monotonic one since peers were last asked.
+    fn jumped(&self, now: Instant, wall: Micros) -> bool {
+        self.asked.is_none_or(|(then, wall_then)| {
+            let expected = u64::try_from(now.saturating_duration_since(then).as_micros())
+                .unwrap_or(u64::MAX)
+                .saturating_add(wall_then.0);
+            Duration::from_micros(expected.abs_diff(wall.0)) > self.max_skew
+        })
+    }
+}
+
+/// The last answers, and the two clocks when they were asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Clocks {
     asked: Option<(Instant, Micros)>,
     answers: BTreeMap<u64, Answer>,
 }
@@ -40,18 +82,10 @@ struct Answer {
     at: Instant,
     /// Distance between the clocks, the round trip's uncertainty taken off.
     distance: Duration,
+    offset_ms: i64,
 }
 
 impl Clocks {
-    /// No peer has answered yet.
-    pub fn new(max_skew: Duration) -> Self {
-        Self {
-            max_skew,
-            asked: None,
-            answers: BTreeMap::new(),
-        }
-    }
-
     /// Notes both own clocks at the moment of asking.
     pub fn asked(&mut self, now: Instant, wall: Micros) {
         self.asked = Some((now, wall));
@@ -69,51 +103,54 @@ impl Clocks {
     ) {
         let ahead = theirs.0.saturating_sub(own_received.0);
         let behind = own_sent.0.saturating_sub(theirs.0);
-        let distance = Duration::from_micros(ahead.max(behind));
+        let middle = own_sent.0.midpoint(own_received.0);
+        let offset_ms = i64::try_from(theirs.0.abs_diff(middle) / 1_000).unwrap_or(i64::MAX);
         self.answers.insert(
             peer,
             Answer {
                 at: received,
-                distance,
+                distance: Duration::from_micros(ahead.max(behind)),
+                offset_ms: if theirs.0 < middle {
+                    -offset_ms
+                } else {
+                    offset_ms
+                },
             },
         );
     }
 
     /// Judges this node's clock among `members` (voters, itself included).
-    pub fn verdict(
+    pub fn judge(
         &self,
         own: u64,
         members: impl IntoIterator<Item = u64>,
+        max_skew: Duration,
         now: Instant,
-        wall: Micros,
-    ) -> ClockVerdict {
+    ) -> ClockView {
+        let fresh = |answer: &Answer| now.saturating_duration_since(answer.at) <= ANSWER_LIFE;
+        let agrees = |peer: u64| {
+            let answer = self.answers.get(&peer).filter(|answer| fresh(answer));
+            answer.is_some_and(|answer| answer.distance <= max_skew)
+        };
         let (mut agreeing, mut total) = (0, 0);
         for member in members {
             total += 1;
-            agreeing += usize::from(member == own || self.agrees(member, now));
+            agreeing += usize::from(member == own || agrees(member));
         }
-        match total {
+        let verdict = match total {
             0 | 1 => ClockVerdict::Alone,
-            _ if agreeing >= majority(total) && !self.jumped(now, wall) => ClockVerdict::Sure,
+            _ if agreeing >= majority(total) => ClockVerdict::Sure,
             _ => ClockVerdict::Unsure,
+        };
+        let offsets = self.answers.iter().filter(|(_, answer)| fresh(answer));
+        ClockView {
+            verdict,
+            offsets_ms: offsets
+                .map(|(peer, answer)| (*peer, answer.offset_ms))
+                .collect(),
+            asked: self.asked,
+            max_skew,
         }
-    }
-
-    fn agrees(&self, peer: u64, now: Instant) -> bool {
-        self.answers.get(&peer).is_some_and(|answer| {
-            now.saturating_duration_since(answer.at) <= ANSWER_LIFE
-                && answer.distance <= self.max_skew
-        })
-    }
-
-    /// Whether the wall clock moved against the monotonic one since peers were last asked.
-    fn jumped(&self, now: Instant, wall: Micros) -> bool {
-        self.asked.is_none_or(|(then, wall_then)| {
-            let expected = u64::try_from(now.saturating_duration_since(then).as_micros())
-                .unwrap_or(u64::MAX)
-                .saturating_add(wall_then.0);
-            Duration::from_micros(expected.abs_diff(wall.0)) > self.max_skew
-        })
     }
 }
 
@@ -131,46 +168,44 @@ mod tests {
     #[test]
     fn a_majority_within_the_bound_is_sure_and_a_minority_is_not() {
         let now = Instant::now();
-        let mut clocks = Clocks::new(SKEW);
-        assert_eq!(
-            clocks.verdict(1, [1, 2, 3], now, WALL),
-            ClockVerdict::Unsure
-        );
+        let mut clocks = Clocks::default();
+        let verdict = |clocks: &Clocks, members: &[u64]| {
+            let view = clocks.judge(1, members.iter().copied(), SKEW, now);
+            (view.verdict, view.may_stamp(now, WALL))
+        };
+        assert_eq!(verdict(&clocks, &[1, 2, 3]), (ClockVerdict::Unsure, false));
         clocks.asked(now, WALL);
         clocks.answered(2, now, at(WALL, 1), WALL, WALL);
         clocks.answered(3, now, at(WALL, 90), WALL, WALL);
-        assert_eq!(clocks.verdict(1, [1, 2, 3], now, WALL), ClockVerdict::Sure);
+        assert_eq!(verdict(&clocks, &[1, 2, 3]), (ClockVerdict::Sure, true));
         clocks.answered(2, now, at(WALL, -3), WALL, WALL);
-        assert_eq!(
-            clocks.verdict(1, [1, 2, 3], now, WALL),
-            ClockVerdict::Unsure
-        );
-        assert_eq!(clocks.verdict(1, [1], now, WALL), ClockVerdict::Alone);
+        assert_eq!(verdict(&clocks, &[1, 2, 3]), (ClockVerdict::Unsure, false));
+        assert_eq!(verdict(&clocks, &[1]), (ClockVerdict::Alone, true));
+        let offsets = clocks.judge(1, [1, 2, 3], SKEW, now).offsets_ms;
+        assert_eq!(offsets, BTreeMap::from([(2, -3_000), (3, 90_000)]));
     }
 
     #[test]
-    fn a_jump_of_the_own_clock_and_old_answers_make_it_unsure() {
+    fn a_clock_that_jumped_since_peers_were_asked_dates_nothing() {
         let now = Instant::now();
-        let mut clocks = Clocks::new(SKEW);
+        let mut clocks = Clocks::default();
         clocks.asked(now, WALL);
         clocks.answered(2, now, WALL, WALL, WALL);
+        let view = clocks.judge(1, [1, 2], SKEW, now);
         let later = now + Duration::from_secs(4);
-        assert_eq!(
-            clocks.verdict(1, [1, 2], later, at(WALL, 4)),
-            ClockVerdict::Sure
-        );
-        assert_eq!(
-            clocks.verdict(1, [1, 2], later, at(WALL, 9)),
-            ClockVerdict::Unsure
-        );
-        assert_eq!(
-            clocks.verdict(1, [1, 2], later, at(WALL, -9)),
-            ClockVerdict::Unsure
-        );
-        let much_later = now + Duration::from_secs(7);
-        assert_eq!(
-            clocks.verdict(1, [1, 2], much_later, at(WALL, 7)),
-            ClockVerdict::Unsure
-        );
+        assert!(view.may_stamp(later, at(WALL, 4)));
+        assert!(!view.may_stamp(later, at(WALL, 9)));
+        assert!(!view.may_stamp(later, at(WALL, -9)));
+    }
+
+    #[test]
+    fn an_old_answer_says_nothing_any_more() {
+        let now = Instant::now();
+        let mut clocks = Clocks::default();
+        clocks.asked(now, WALL);
+        clocks.answered(2, now, WALL, WALL, WALL);
+        let view = clocks.judge(1, [1, 2], SKEW, now + Duration::from_secs(7));
+        assert_eq!(view.verdict, ClockVerdict::Unsure);
+        assert_eq!(view.offsets_ms, BTreeMap::new());
     }
 }

@@ -16,7 +16,7 @@ use tonic::Status;
 use tonic::transport::Server;
 
 use crate::apply::{Applier, ApplyError, Applying};
-use crate::clock::{ASK_EVERY, ClockVerdict, Clocks};
+use crate::clock::{ASK_EVERY, ClockVerdict, ClockView, Clocks};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::consensus::{Consensus, Health, Leadership, RaftCall, Settings, StartError};
@@ -150,7 +150,7 @@ pub async fn run<E: Env>(
     let (applying_sender, applying) = watch::channel(Applying::default());
     let offers = Offers::default();
     let (stopping_sender, stopping) = watch::channel(false);
-    let (clock_sender, clock) = watch::channel(ClockVerdict::Unsure);
+    let (clock_sender, clock) = watch::channel(ClockView::unsure());
     let (diverged_sender, mut diverged) = watch::channel(false);
     let (marker_requests, marker_inbox) = mpsc::channel(16);
     let metrics = Arc::new(Metrics::default());
@@ -435,19 +435,13 @@ async fn raised(mut stopping: watch::Receiver<bool>) {
 /// Asks peers for their clocks and judges this node's; a leader whose clock is unsure hands over.
 async fn watch_clocks<E: Env>(
     cluster: Arc<Cluster<E>>,
-    verdict: watch::Sender<ClockVerdict>,
+    view: watch::Sender<ClockView>,
     stopping: watch::Receiver<bool>,
 ) {
     let own = cluster.node.0;
-    let mut clocks = None;
+    let mut clocks = Clocks::default();
     let mut unsure = 0;
     while !*stopping.borrow() {
-        let max_skew = cluster
-            .genesis
-            .borrow()
-            .as_ref()
-            .map(|genesis| Duration::from_millis(genesis.params.max_skew_ms));
-        let clocks = clocks.get_or_insert_with(|| Clocks::new(max_skew.unwrap_or(ASK_EVERY)));
         let status = cluster.consensus.status();
         clocks.asked(cluster.env.monotonic(), cluster.env.wall());
         let asks = status
@@ -469,14 +463,21 @@ async fn watch_clocks<E: Env>(
         {
             clocks.answered(peer, cluster.env.monotonic(), theirs, sent, received);
         }
-        let (now, wall) = (cluster.env.monotonic(), cluster.env.wall());
-        let judged = clocks.verdict(own, status.voters.iter().copied(), now, wall);
-        verdict.send_if_modified(|held| std::mem::replace(held, judged) != judged);
-        unsure = if judged == ClockVerdict::Unsure {
+        // Before genesis there is nothing to stamp.
+        let max_skew = cluster
+            .genesis
+            .borrow()
+            .as_ref()
+            .map_or(0, |g| g.params.max_skew_ms);
+        let max_skew = Duration::from_millis(max_skew);
+        let voters = status.voters.iter().copied();
+        let judged = clocks.judge(own, voters, max_skew, cluster.env.monotonic());
+        unsure = if judged.verdict == ClockVerdict::Unsure {
             unsure + 1
         } else {
             0
         };
+        view.send_replace(judged);
         if unsure == 3 {
             tracing::warn!("no majority agrees with this node's clock");
             hand_over(&cluster, HAND_OVER).await;

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::apply::{Applied, Applying, ItemApplied};
-use crate::clock::ClockVerdict;
+use crate::clock::ClockView;
 use crate::command::{Batch, BatchItem, Command};
 use crate::config::{LimitsSection, SealingSection};
 use crate::consensus::{Leadership, ProposeError};
@@ -112,7 +112,7 @@ pub struct Inputs {
     /// What was found damaged here: with damage to the ledger nothing is proposed.
     pub damages: watch::Receiver<Vec<Damage>>,
     /// May this clock stamp?
-    pub clock: watch::Receiver<ClockVerdict>,
+    pub clock: watch::Receiver<ClockView>,
     /// The body a leader proposes at size 0.
     pub genesis: watch::Receiver<Option<Arc<Genesis>>>,
     /// Rises when the node drains: nothing more is taken.
@@ -274,7 +274,8 @@ impl<E: Env, P: Propose> Task<E, P> {
     }
 
     fn clock_sure(&self) -> bool {
-        *self.inputs.clock.borrow() != ClockVerdict::Unsure
+        let (now, wall) = (self.env.monotonic(), self.env.wall());
+        self.inputs.clock.borrow().may_stamp(now, wall)
     }
 
     /// Genesis, a tick or an empty closing command, when its time has come.

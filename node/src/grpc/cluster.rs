@@ -40,6 +40,7 @@ impl<E: Env> Api<E> {
         _m: GetStatusRequest,
     ) -> Result<GetStatusResponse, ApiError> {
         let status = self.cluster.consensus.status();
+        let clock = self.clock.borrow().clone();
         let applying = *self.applying.borrow();
         let identity = self.cluster.introductions.identity();
         let log = fold::log(&*self.state.read())?;
@@ -62,7 +63,7 @@ impl<E: Env> Api<E> {
                 silent_ms: peer
                     .silent
                     .and_then(|silent| silent.as_millis().try_into().ok()),
-                clock_offset_ms: None,
+                clock_offset_ms: clock.offsets_ms.get(id).copied(),
             }
         });
         let members: Vec<_> = members.collect();

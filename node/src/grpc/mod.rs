@@ -31,7 +31,7 @@ use self::call::Call;
 use self::proofs::Anchor;
 use self::status::{ApiError, ErrorCode};
 use crate::apply::Applying;
-use crate::clock::ClockVerdict;
+use crate::clock::{ClockVerdict, ClockView};
 use crate::cluster::Cluster;
 use crate::config::LimitsSection;
 use crate::env::Env;
@@ -71,7 +71,7 @@ pub struct Api<E: Env> {
     /// Membership and what operators may ask.
     pub cluster: Arc<Cluster<E>>,
     /// What this node thinks of its own clock.
-    pub clock: watch::Receiver<ClockVerdict>,
+    pub clock: watch::Receiver<ClockView>,
     /// The node is draining.
     pub stopping: watch::Receiver<bool>,
     /// When the process started.
@@ -207,7 +207,8 @@ impl<E: Env> Api<E> {
         } else if self.applying.borrow().sealed.0 == 0 {
             trouble.push("no checkpoint yet".to_owned());
         }
-        if *self.clock.borrow() == ClockVerdict::Unsure && status.leader == Some(status.node) {
+        if self.clock.borrow().verdict == ClockVerdict::Unsure && status.leader == Some(status.node)
+        {
             trouble.push("no majority agrees with this node's clock".to_owned());
         }
         let damages = self.reader.damages();
