@@ -180,6 +180,17 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] for a member whose bytes are no key, and for what no policy may hold.
     pub fn for_cluster(keys: &KeySet, members: &[CosignerPublic]) -> Result<Self, PolicyError> {
+        Self::parse(&Self::text_for_cluster(keys, members)?)
+    }
+
+    /// The text of [`Policy::for_cluster`], as it is handed to clients and auditors.
+    ///
+    /// # Errors
+    /// [`PolicyError`] for a member whose bytes are no key.
+    pub fn text_for_cluster(
+        keys: &KeySet,
+        members: &[CosignerPublic],
+    ) -> Result<String, PolicyError> {
         let mut lines = vec![format!(
             "candor-policy v1\nkeyset {} {} {}",
             keys.origin(),
@@ -201,7 +212,7 @@ impl Policy {
         } else {
             lines.extend([group, "quorum nodes".to_owned()]);
         }
-        Self::parse(&lines.join("\n"))
+        Ok(lines.join("\n") + "\n")
     }
 
     /// The key sets that the policy believes, each by itself.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use candor_ledger::checkpoint::{self, Checkpoint, CosignerPublic, majority};
-use candor_ledger::digest::sha3_256;
 use candor_ledger::entry::{Body, Entry, Genesis};
 use candor_ledger::fold::{self, Decision, Item, LogState, Outcome};
 use candor_ledger::ids::{Seq, TreeSize};
@@ -26,7 +25,7 @@ use crate::fold::Fold;
 use crate::markers::Offers;
 use crate::records;
 use crate::sealer::checkpoint_at;
-use crate::store::{Ledger, LedgerReader, StoreError, ledger_damage};
+use crate::store::{HashedValue, Ledger, LedgerReader, StoreError, ledger_damage};
 
 /// Commands between two drafts of a marker while no checkpoint comes.
 const DRAFT_EVERY: u64 = 256;
@@ -304,15 +303,15 @@ impl<E: Env> Applier<E> {
         if decision.values.is_empty() {
             return Ok(());
         }
-        let offered: BTreeMap<[u8; 32], &Bytes> = values
+        let offered: BTreeMap<[u8; 32], HashedValue<'_>> = values
             .iter()
             .flatten()
-            .map(|value| (sha3_256(value), value))
+            .map(|value| HashedValue::of(value))
+            .map(|value| (value.hash(), value))
             .collect();
         for needed in &decision.values {
             if let Some(value) = offered.get(&needed.output_hash) {
-                self.ledger
-                    .put_value(&needed.tenant, needed.output_hash, value)?;
+                self.ledger.put_value(&needed.tenant, *value)?;
             } else if !self
                 .ledger
                 .reader()

@@ -139,7 +139,7 @@ impl<E: Env> Api<E> {
         call: &Call,
         m: RevokeRequest,
     ) -> Result<RevokeResponse, ApiError> {
-        let operation = convert::revoke(self, &call.principal.tenant, &m)?;
+        let operation = convert::revoke(&m)?;
         let output_hash = convert::named_output(&operation);
         let asked = Asked::new(m.wait_for, m.known_size, 0, Acknowledgement::Sealed);
         let (recorded, outcome, checkpoint) =
@@ -166,7 +166,7 @@ impl<E: Env> Api<E> {
         call: &Call,
         m: ReinstateRequest,
     ) -> Result<ReinstateResponse, ApiError> {
-        let operation = convert::reinstate(self, &call.principal.tenant, &m)?;
+        let operation = convert::reinstate(&m)?;
         let output_hash = convert::named_output(&operation);
         let asked = Asked::new(m.wait_for, m.known_size, 0, Acknowledgement::Sealed);
         let (recorded, outcome, checkpoint) =

@@ -5,12 +5,10 @@
 )]
 
 use bytes::Bytes;
-use candor_ledger::checkpoint::{CosignerPublic, majority};
 use candor_ledger::digest::TaggedDigest;
 use candor_ledger::fold;
 use candor_ledger::ids::NodeId;
-use candor_ledger::note::VerifierKey;
-use candor_ledger::signature::KeySet;
+use candor_ledger::policy::Policy;
 use candor_proto::cluster_v1::cluster_service_server::ClusterService;
 use candor_proto::cluster_v1::{
     self as wire, AddNodeRequest, AddNodeResponse, GetIdentityRequest, GetIdentityResponse,
@@ -178,7 +176,9 @@ impl<E: Env> Api<E> {
         let log = self.log()?;
         let keys = apply::log_keys(&self.reader, &log.origin, log.keyset.seq)
             .map_err(|problem| ApiError::new(ErrorCode::StorageDamaged, problem.to_string()))?;
-        let policy = policy_text(&keys, &apply::cosigners(&log));
+        // The ledger's rules let no key in that a policy could not hold.
+        let policy = Policy::text_for_cluster(&keys, &apply::cosigners(&log))
+            .map_err(|problem| ApiError::new(ErrorCode::Internal, problem.to_string()))?;
         Ok(GetPolicyResponse { policy })
     }
 
@@ -272,27 +272,6 @@ impl<E: Env> Api<E> {
             nodes: nodes.collect(),
         })
     }
-}
-
-/// Key set, nodes, and a majority of them as quorum.
-fn policy_text(keys: &KeySet, cosigners: &[CosignerPublic]) -> String {
-    let vkeys = keys.vkeys().join(" ");
-    let keyset = format!("keyset {} {} {vkeys}", keys.origin(), keys.suite());
-    let (mut lines, mut names) = (vec!["candor-policy v1".to_owned(), keyset], Vec::new());
-    for cosigner in cosigners {
-        let name = format!("node-{}", cosigner.node);
-        if let Ok(key) = VerifierKey::for_cosigner(&cosigner.name, &cosigner.key) {
-            lines.push(format!("node {name} {key}"));
-            names.push(name);
-        }
-    }
-    lines.push(format!(
-        "group nodes {} {}",
-        majority(cosigners.len()),
-        names.join(" ")
-    ));
-    lines.push("quorum nodes\n".to_owned());
-    lines.join("\n")
 }
 
 fn member(node: &Node) -> Result<NewMember, ApiError> {

@@ -6,9 +6,7 @@ use candor_ledger::decimal::Decimal;
 use candor_ledger::digest::{DigestAlgorithm, TaggedDigest, sha3_256};
 use candor_ledger::entry::{Model, SemanticMatch, State, Subject, Told, Verdict};
 use candor_ledger::fingerprint::{ExactFields, Fingerprint, FingerprintFields, ResultOnlyFields};
-use candor_ledger::fold::{
-    self, Attest, Get, ModelSupersede, Operation, ResultRecord, Revoke, Set, Supersede,
-};
+use candor_ledger::fold::{Attest, Get, ModelSupersede, Operation, Revoke, Set, Supersede};
 use candor_ledger::ids::TreeSize;
 use candor_ledger::time::Micros;
 use candor_proto::audit_v1::{AttestRequest, Finding, ResultState};
@@ -17,9 +15,7 @@ use candor_proto::cache_v1::{
     SupersedeRequest, set_item,
 };
 
-use super::Api;
 use super::status::{ApiError, ErrorCode};
-use crate::env::Env;
 
 pub(super) fn timestamp(time: Micros) -> prost_types::Timestamp {
     candor_proto::timestamp(time.0)
@@ -116,32 +112,14 @@ pub(super) fn supersede(m: &SupersedeRequest) -> Result<Operation, ApiError> {
     }))
 }
 
-pub(super) fn revoke<E: Env>(
-    api: &Api<E>,
-    tenant: &str,
-    m: &RevokeRequest,
-) -> Result<Operation, ApiError> {
-    Ok(Operation::Revoke(revocation(
-        api,
-        tenant,
-        &m.fingerprint,
-        &m.output_hash,
-        &m.reason,
-    )?))
+pub(super) fn revoke(m: &RevokeRequest) -> Result<Operation, ApiError> {
+    let named = revocation(&m.fingerprint, &m.output_hash, &m.reason)?;
+    Ok(Operation::Revoke(named))
 }
 
-pub(super) fn reinstate<E: Env>(
-    api: &Api<E>,
-    tenant: &str,
-    m: &ReinstateRequest,
-) -> Result<Operation, ApiError> {
-    Ok(Operation::Reinstate(revocation(
-        api,
-        tenant,
-        &m.fingerprint,
-        &m.output_hash,
-        &m.reason,
-    )?))
+pub(super) fn reinstate(m: &ReinstateRequest) -> Result<Operation, ApiError> {
+    let named = revocation(&m.fingerprint, &m.output_hash, &m.reason)?;
+    Ok(Operation::Reinstate(named))
 }
 
 pub(super) fn supersede_model(m: &SupersedeModelRequest) -> Result<Operation, ApiError> {
@@ -193,36 +171,14 @@ pub(super) fn named_output(operation: &Operation) -> String {
     }
 }
 
-fn revocation<E: Env>(
-    api: &Api<E>,
-    tenant: &str,
-    text: &str,
-    output_hash: &str,
-    reason: &str,
-) -> Result<Revoke, ApiError> {
-    let fingerprint = fingerprint(text, "fingerprint")?;
-    let output_hash = match output_hash {
-        // The newest version's, as this node knows it; the ledger refuses it if that has changed.
-        "" => {
-            let view = api.state.read();
-            let held = fold::lookup(&*view, tenant, fingerprint)?;
-            newest_output(held.as_ref())
-        }
-        text => sha3(text, "output_hash")?,
-    };
+/// The bytes are named by the caller and never looked up here: whoever revokes says what was looked
+/// at, and a retry says the same again.
+fn revocation(text: &str, output_hash: &str, reason: &str) -> Result<Revoke, ApiError> {
     Ok(Revoke {
-        fingerprint,
-        output_hash,
+        fingerprint: fingerprint(text, "fingerprint")?,
+        output_hash: sha3(output_hash, "output_hash")?,
         reason: reason.to_owned(),
     })
-}
-
-/// The output of the newest result, revoked or not; zeros when there is none, which the ledger
-/// refuses with an entry.
-fn newest_output(record: Option<&ResultRecord>) -> [u8; 32] {
-    record
-        .and_then(|record| record.held().or(record.revoked.last()))
-        .map_or([0; 32], |held| held.output_hash)
 }
 
 fn fields(fields: Option<set_item::Fields>, at: &str) -> Result<FingerprintFields, ApiError> {

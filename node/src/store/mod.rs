@@ -55,7 +55,7 @@ pub use self::marker::Marker;
 pub use self::marker_writer::{MarkerDraft, MarkerWriter};
 pub use self::reader::{LedgerReader, Tip};
 pub use self::register::{Damage, DamageKind, ledger_damage};
-pub use self::values::PACK_BYTES_MAX;
+pub use self::values::{HashedValue, PACK_BYTES_MAX};
 
 use self::checkpoints::Checkpoints;
 use self::dirty::Dirty;
@@ -210,19 +210,14 @@ impl<D: Disk> Ledger<D> {
 
     /// Stores a value under its SHA3-256; `false` when it was there already.
     ///
-    /// Cost: one hash of the value and one write.
+    /// Cost: one write.
     ///
     /// # Errors
-    /// [`StoreError::BadValue`] when the bytes do not hash to their name.
-    pub fn put_value(
-        &mut self,
-        tenant: &str,
-        hash: [u8; 32],
-        value: &[u8],
-    ) -> Result<bool, StoreError> {
+    /// [`StoreError::BadValue`] for a tenant without a name.
+    pub fn put_value(&mut self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
         self.write(|ledger| {
             let Shared { dirty, values, .. } = &*ledger.shared;
-            ledger.packs.put(values, dirty, tenant, hash, value)
+            ledger.packs.put(values, dirty, tenant, value)
         })
     }
 

@@ -40,6 +40,26 @@ const OPEN_PACKS_MAX: usize = 64;
 /// Length of each pack of each tenant, as the marker has it.
 pub(super) type PackLengths = BTreeMap<String, BTreeMap<u32, u64>>;
 
+/// A value and its SHA3-256, which is its name; hashed once.
+#[derive(Clone, Copy, Debug)]
+pub struct HashedValue<'a> {
+    hash: [u8; 32],
+    value: &'a [u8],
+}
+
+impl<'a> HashedValue<'a> {
+    /// Hashes a value.
+    pub fn of(value: &'a [u8]) -> Self {
+        let hash = sha3_256(value);
+        Self { hash, value }
+    }
+
+    /// Its name.
+    pub fn hash(&self) -> [u8; 32] {
+        self.hash
+    }
+}
+
 /// Where the values are; changed by apply, read by everybody.
 #[derive(Default)]
 pub(super) struct Values(RwLock<BTreeMap<String, Tenant>>);
@@ -190,13 +210,12 @@ impl<D: Disk> PackWriter<D> {
         values: &Values,
         dirty: &Dirty<D>,
         tenant: &str,
-        hash: [u8; 32],
-        value: &[u8],
+        HashedValue { hash, value }: HashedValue<'_>,
     ) -> Result<bool, StoreError> {
         if values.has(tenant, &hash) {
             return Ok(false);
         }
-        check(tenant, &hash, value)?;
+        check(tenant)?;
         let (pack, offset) = values.room(tenant, self.pack_bytes_max);
         let header = header(&hash, bytes_of(value));
         let (path, file) = self.pack(dirty, tenant, pack)?;
@@ -235,15 +254,11 @@ impl<D: Disk> PackWriter<D> {
     }
 }
 
-fn check(tenant: &str, hash: &[u8; 32], value: &[u8]) -> Result<(), StoreError> {
-    let problem = if tenant.is_empty() {
-        "a tenant has a name".to_owned()
-    } else if sha3_256(value) == *hash {
+fn check(tenant: &str) -> Result<(), StoreError> {
+    if !tenant.is_empty() {
         return Ok(());
-    } else {
-        format!("its bytes do not hash to `{}`", hex::encode(hash))
-    };
-    let tenant = tenant.to_owned();
+    }
+    let (tenant, problem) = (tenant.to_owned(), "a tenant has a name".to_owned());
     Err(StoreError::BadValue { tenant, problem })
 }
 

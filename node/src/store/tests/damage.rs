@@ -15,8 +15,8 @@ fn at_rest() -> SimDisk {
             .unwrap();
     }
     for number in 0..6 {
-        let (hash, bytes) = value(number);
-        a.ledger.put_value("acme", hash, &bytes).unwrap();
+        let (_, bytes) = value(number);
+        a.ledger.put_value("acme", HashedValue::of(&bytes)).unwrap();
     }
     a.markers.write(draft(&a.ledger, 1)).unwrap();
     disk
@@ -99,8 +99,13 @@ fn a_changed_bit_in_a_pack_costs_no_more_than_the_values_it_hides() {
             }
             // What a peer sends is kept, and found again after a restart.
             for number in &missing {
-                let (hash, bytes) = value(*number);
-                assert!(opened.ledger.put_value("acme", hash, &bytes).unwrap());
+                let (_, bytes) = value(*number);
+                assert!(
+                    opened
+                        .ledger
+                        .put_value("acme", HashedValue::of(&bytes))
+                        .unwrap()
+                );
             }
             let draft = draft(&opened.ledger, 2);
             opened.markers.write(draft).unwrap();
