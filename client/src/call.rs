@@ -399,6 +399,11 @@ impl<'a> Tries<'a> {
             .unwrap_or_else(|| "the deadline had passed".to_owned());
         if self.outcome_is_unknown() {
             let request_id = self.id;
+            // An answer came and was not believed: that is what the caller must look into.
+            let last = match seen.unproven {
+                Some((endpoint, problem)) => format!("UNPROVEN: `{endpoint}`: {problem}"),
+                None => last,
+            };
             return Error::OutcomeUnknown { request_id, last };
         }
         match seen {

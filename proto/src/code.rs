@@ -102,7 +102,7 @@ error_codes! {
     /// No leader is known; an election may be on.
     NoLeader = "NO_LEADER", Unavailable, true, None;
     /// The cluster has no genesis yet.
-    NotInitialized = "NOT_INITIALIZED", FailedPrecondition, false, None;
+    NotInitialized = "NOT_INITIALIZED", FailedPrecondition, true, None;
     /// Another node leads; its address is beside this code when known.
     NotLeader = "NOT_LEADER", Unavailable, true, None;
     /// The deadline passed before the entry was sealed; it is committed.

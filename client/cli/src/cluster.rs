@@ -9,7 +9,7 @@ use candor_client::operator::messages::{
     GetIdentityResponse, GetStatusResponse, Node, SettledNode,
 };
 use candor_client::{Error, Operator};
-use candor_ledger::entry::{Body, Entry};
+use candor_ledger::digest::{TaggedDigest, sha3_256};
 use candor_ledger::shown::shown;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -268,7 +268,14 @@ async fn add(cluster: &Cluster, new: &str, output: Output) -> anyhow::Result<Exi
     if !identity.has_log_keys {
         bail!("the new node holds no log keys: `candor keys install`, then restart it");
     }
-    joining.prepare_genesis(genesis_of(&leader).await?).await?;
+    let (genesis, agreed) = agreed_genesis(cluster, &leader).await?;
+    let stored = joining.prepare_genesis(genesis).await?;
+    if stored != agreed {
+        bail!(
+            "the new node stored a genesis with digest {}",
+            shown(&stored)
+        );
+    }
     let node = member_of(&identity)?;
     let node_id = node.node_id;
     let seq = leader.add_node(node).await?;
@@ -290,19 +297,36 @@ async fn add(cluster: &Cluster, new: &str, output: Output) -> anyhow::Result<Exi
     })
 }
 
-/// The genesis body as it stands in the ledger's first entry.
-async fn genesis_of(leader: &Operator) -> anyhow::Result<Vec<u8>> {
-    let page = leader
-        .list_entries(0)
-        .await
-        .context("the genesis is read from the ledger, which needs the right `audit-all`")?;
-    let line = page.entries.first().context("the ledger is empty")?;
-    match Entry::parse(line)?.body {
-        Body::Genesis(genesis) => {
-            Ok(candor_ledger::canonical::Value::Object(genesis.to_object()).to_bytes())
+/// The genesis body that the members agreed on, with its digest: the new node joins that cluster and
+/// no other.
+///
+/// The leader tells the body; a majority of the members, asked each by itself, must name its digest
+/// and none may name another.
+async fn agreed_genesis(cluster: &Cluster, leader: &Operator) -> anyhow::Result<(Vec<u8>, String)> {
+    let genesis = leader.identity().await?.genesis;
+    let digest = TaggedDigest::sha3(sha3_256(&genesis)).to_string();
+    let members = leader.status().await?.members;
+    let mut agreeing = 0;
+    for node in members.iter().filter_map(|member| member.node.as_ref()) {
+        let quick = Cluster {
+            timeout: cluster.timeout.min(LOOK_TIMEOUT),
+            ..cluster.clone()
+        };
+        match quick.to(&node.client_address)?.identity().await {
+            Ok(identity) if identity.genesis_digest == digest => agreeing += 1,
+            Ok(identity) => bail!(
+                "the leader tells a genesis with digest {digest}; node {} has {}",
+                node.node_id,
+                shown(&identity.genesis_digest)
+            ),
+            Err(problem) => eprintln!("node {}: {}", node.node_id, shown(&problem.to_string())),
         }
-        _ => bail!("the ledger does not start with its genesis"),
     }
+    if agreeing * 2 <= members.len() {
+        let all = members.len();
+        bail!("{agreeing} of {all} members confirm the genesis; it takes a majority");
+    }
+    Ok((genesis.to_vec(), digest))
 }
 
 /// Whether all nodes are at one place, by their own word, and nothing waits for its checkpoint

@@ -17,16 +17,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::impls::OneshotResponder;
-use openraft::raft::{ClientWriteResponse, ClientWriteResult};
+use openraft::raft::{AppendEntriesResponse, ClientWriteResponse, ClientWriteResult};
 use openraft::{ChangeMembers, Config, Raft, SnapshotPolicy};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 pub use self::codec::{
     ADDRESS_LEN_MAX, APPEND_BYTES_MAX, APPEND_ENTRIES_MAX, COMMAND_LEN_MAX, CodecError,
@@ -56,6 +57,9 @@ mod state_machine;
 #[cfg(test)]
 mod testing;
 mod types;
+
+/// Longest election timeouts that a leader may be silent and still be called one.
+const SILENT_ELECTIONS: u32 = 3;
 
 /// Timing and identity of one node's consensus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +102,10 @@ struct Inner<M: Machine> {
     health: watch::Receiver<Health>,
     /// Set before consensus is asked to stop, so that stopping unasked counts as a failure.
     stopping: Arc<AtomicBool>,
+    /// When a leader was last heard; written by its messages, at first the start.
+    heard: Mutex<Instant>,
+    /// A leader that is silent for longer is not called one any more.
+    silence_max: Duration,
     /// Never cleared: this node stands for no election any more.
     abstains: AtomicBool,
     /// The observer, until somebody joins it.
@@ -160,6 +168,8 @@ impl<M: Machine> Consensus<M> {
             leadership,
             health,
             stopping,
+            heard: Mutex::new(Instant::now()),
+            silence_max: settings.election_max.saturating_mul(SILENT_ELECTIONS),
             abstains: AtomicBool::new(false),
             observer,
         };
@@ -350,9 +360,17 @@ impl<M: Machine> Consensus<M> {
     }
 
     /// One look at this node's consensus.
+    ///
+    /// Raft remembers the leader of its term for ever; a node that nobody speaks to any more, because
+    /// it is cut off or was removed, is told of none here.
     pub fn status(&self) -> Status {
         let metrics = self.inner.raft.metrics().borrow_watched().clone();
-        status(&metrics)
+        let mut status = status(&metrics);
+        let silent = self.inner.heard().elapsed() > self.inner.silence_max;
+        if silent && status.role != Role::Leader {
+            status.leader = None;
+        }
+        status
     }
 
     /// Answers a call of peer `from`, whose identity the peer service has established.
@@ -378,6 +396,9 @@ impl<M: Machine> Consensus<M> {
                     .append_entries(request)
                     .await
                     .map_err(|_| HandleError::Stopped)?;
+                if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+                    *self.inner.heard() = Instant::now();
+                }
                 Ok(codec::encode_appended(&reply))
             }
             RaftCall::Vote => {
@@ -441,6 +462,10 @@ impl<M: Machine> Consensus<M> {
 }
 
 impl<M: Machine> Inner<M> {
+    fn heard(&self) -> MutexGuard<'_, Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What to tell somebody who found consensus stopped.
     async fn stopped(&self) -> ProposeError {
         let mut health = self.health.clone();

@@ -29,6 +29,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// What log lines about this call carry: what is asked and by whom, never a value or a token. The
+    /// request ids are in the spans of its operations.
+    pub fn span(&self, method: &str) -> tracing::Span {
+        let Principal { tenant, actor, .. } = &self.principal;
+        let forwarded = self.forwarded;
+        tracing::info_span!("call", method, tenant, actor, forwarded)
+    }
+
     /// Admits a call or says why not.
     ///
     /// # Errors

@@ -20,12 +20,14 @@ use candor_ledger::fold::{self, Item, LogState, Operation, Outcome, Request as L
 use candor_ledger::ids::{RequestId, Seq};
 use candor_ledger::time::Micros;
 use candor_proto::audit_v1::{Acknowledgement, Recorded};
-use candor_proto::error_metadata;
 use candor_proto::raft_v1::ForwardRequest;
+use candor_proto::{error_domain, error_metadata};
 use prost::Message;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt as _;
+use tracing::Instrument as _;
 
 use self::call::Call;
 use self::proofs::Anchor;
@@ -34,8 +36,9 @@ use crate::apply::Applying;
 use crate::clock::{ClockVerdict, ClockView};
 use crate::cluster::Cluster;
 use crate::config::LimitsSection;
-use crate::env::Env;
+use crate::env::{Disk as _, Env};
 use crate::fold::Fold;
+use crate::keys::LOG_KEY_PATH;
 use crate::metrics::Metrics;
 use crate::outcome;
 use crate::peers::{Forwarded, Peers};
@@ -132,7 +135,10 @@ impl<E: Env> Api<E> {
             ));
         }
         let op = convert::operation_name(&request.operation);
+        // Of a batch every item is an operation with an id of its own.
+        let span = tracing::info_span!("operation", op, %request_id);
         let submitting = self.proposer.submit(Item::Client(request), value);
+        let submitting = submitting.instrument(span.clone());
         let applied = tokio::time::timeout_at(call.deadline, submitting)
             .await
             .map_err(|_| {
@@ -142,6 +148,9 @@ impl<E: Env> Api<E> {
             .map_err(|error| self.with_leader(error.into()))?;
         let ledger_time = applied.ledger_time;
         let seq = outcome::entry_of(&applied.outcome);
+        span.in_scope(|| {
+            tracing::debug!(?seq, outcome = outcome::name(&applied.outcome), "decided");
+        });
         self.metrics
             .operations
             .get_or_create(&[("op", op), ("outcome", outcome::name(&applied.outcome))])
@@ -198,7 +207,14 @@ impl<E: Env> Api<E> {
             trouble.push("the node is stopping".to_owned());
         }
         if self.cluster.keys.log.is_none() {
-            trouble.push("no log keys are installed".to_owned());
+            let installed = self.env.disk().stat(LOG_KEY_PATH);
+            trouble.push(
+                match installed {
+                    Ok(Some(_)) => "log keys were installed after the start: restart this node",
+                    Ok(None) | Err(_) => "no log keys are installed",
+                }
+                .to_owned(),
+            );
         }
         if status.voters.is_empty() {
             trouble.push("the cluster is not initialised".to_owned());
@@ -260,17 +276,21 @@ impl<E: Env> Api<E> {
             forwarded: true,
         };
         let (method, message) = (forwarded.method.as_str(), forwarded.message);
-        let answer = match self.forwarded_cache(method, &call, message.clone()).await {
-            Some(answer) => answer,
-            None => self
-                .forwarded_audit(method, &call, message)
-                .await
-                .unwrap_or_else(|| Err(ApiError::field("method", "cannot be sent on"))),
+        let answer = async {
+            let answer = match self.forwarded_cache(method, &call, message.clone()).await {
+                Some(answer) => answer,
+                None => self
+                    .forwarded_audit(method, &call, message)
+                    .await
+                    .unwrap_or_else(|| Err(ApiError::field("method", "cannot be sent on"))),
+            };
+            answer.map_err(|error| self.count(error))
         };
-        answer.map_err(|error| self.count(error))
+        answer.instrument(call.span(method)).await
     }
 
     fn count(&self, error: ApiError) -> Status {
+        tracing::debug!(code = error.code.as_str(), field = error.field, "refused");
         self.metrics
             .errors
             .get_or_create(&[("code", error.code.as_str())])
@@ -297,9 +317,10 @@ impl<E: Env> Service<E> {
         let longest = Duration::from_millis(api.limits.deadline_max_ms);
         let call = Call::admit(request.metadata(), &api.tokens, rights, now, longest)
             .map_err(|error| api.count(error))?;
+        let span = call.span(method);
         let message = request.into_inner();
         let kept = message.clone();
-        let error = match run(api, &call, message).await {
+        let error = match run(api, &call, message).instrument(span.clone()).await {
             Ok(reply) => return Ok(Response::new(reply)),
             Err(error) => error,
         };
@@ -309,7 +330,7 @@ impl<E: Env> Service<E> {
             .and_then(|id| id.parse::<u64>().ok());
         let (Some(leader), ErrorCode::NotLeader, false) = (leader, error.code, call.forwarded)
         else {
-            return Err(api.count(error));
+            return Err(span.in_scope(|| api.count(error)));
         };
         let left = call.deadline.saturating_duration_since(api.env.monotonic());
         let request = ForwardRequest {
@@ -324,11 +345,28 @@ impl<E: Env> Service<E> {
             method: method.to_owned(),
             message: Bytes::from(kept.encode_to_vec()),
         };
-        let reply = api.peers.forward(leader, request, left).await?;
+        span.in_scope(|| tracing::debug!(leader, "sent on"));
+        let forwarded = api.peers.forward(leader, request, left).await;
+        let reply = forwarded.map_err(|status| match refused_here(&status) {
+            Some(problem) => api.count(ApiError::new(ErrorCode::NoLeader, problem)),
+            None => status,
+        })?;
         let reply =
             R::decode(reply).map_err(|_| Status::internal("the leader's reply is garbled"))?;
         Ok(Response::new(reply))
     }
+}
+
+/// Whether the leader refused this node rather than the call: nothing was done, and any member can
+/// do it. What a leader answers to the call itself carries a code.
+fn refused_here(status: &Status) -> Option<String> {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let by_session = match info.filter(|info| info.domain == error_domain::CANDOR) {
+        Some(info) => info.reason == ErrorCode::PeerRefused.as_str(),
+        None => status.code() == Code::FailedPrecondition,
+    };
+    by_session.then(|| format!("the leader refuses this node: {}", status.message()))
 }
 
 /// Decodes, answers and encodes a call that another node sent on.
