@@ -28,6 +28,10 @@ const REPLACED_MAX: u32 = 3;
 /// Beyond its own timeout, how long a try waits for the node to say that it timed out.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// With less time left nothing is tried again: a node keeps 20 ms of a deadline for the way back, and
+/// a try that is cut off on its way makes an outcome unknown that was known.
+const RETRY_LEAST: Duration = Duration::from_millis(50);
+
 /// Whether a call changes anything when it succeeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -121,6 +125,11 @@ impl Trouble {
             ledger_time: None,
             wait: Duration::ZERO,
         }
+    }
+
+    fn came_too_late(&self) -> bool {
+        let too_late = Some(ErrorCode::DeadlinePassed);
+        matches!(self, Self::Status { code, .. } if *code == too_late)
     }
 
     fn of(status: &Status, line: &Line) -> Self {
@@ -241,7 +250,8 @@ impl<'a> Tries<'a> {
     /// When no time is left.
     fn line(&mut self) -> Result<Line, Error> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let is_retry = self.seen.last.is_some();
+        if left.is_zero() || (is_retry && left < RETRY_LEAST) {
             return Err(self.give_up());
         }
         self.in_round += 1;
@@ -258,6 +268,10 @@ impl<'a> Tries<'a> {
     /// # Errors
     /// What the caller gets when nothing follows.
     async fn after(&mut self, trouble: Trouble, line: &Line) -> Result<(), Error> {
+        // Sent with too little time left: what the tries before it met is what there is to say.
+        if trouble.came_too_late() && self.seen.last.is_some() {
+            return Err(self.give_up());
+        }
         self.seen.last = Some(trouble.to_string());
         match trouble {
             Trouble::Doubt(doubt) => self.after_doubt(doubt, line).await,
@@ -381,7 +395,7 @@ impl<'a> Tries<'a> {
     /// When the deadline would come first.
     async fn pause(&mut self, at_least: Duration) -> Result<(), Error> {
         let wait = self.backoff.next(&self.inner.around, at_least);
-        if Instant::now() + wait >= self.deadline {
+        if Instant::now() + wait + RETRY_LEAST >= self.deadline {
             return Err(self.give_up());
         }
         tokio::time::sleep(wait).await;

@@ -8,6 +8,7 @@ use candor_client::{
 use candor_ledger::entry::{MissReason, Model, Subject, Told, Verdict};
 use candor_ledger::fingerprint::Fingerprint;
 use candor_ledger::signature::AttestKey;
+use candor_proto::ErrorCode;
 
 use crate::world::{self, World, bytes_from, lock};
 use crate::{HOUR, fields, is, keys, with_paris};
@@ -292,6 +293,14 @@ async fn a_value_waits_for_its_seal_and_a_set_says_when_it_has_none() {
         .build()
         .unwrap();
     is(hasty.get_verified::<String>(&asked).await, "WITHHELD");
+    // Also when the last try was sent too late to be taken.
+    let mut tries = 0;
+    lock(&world).gate = Some(Box::new(move |world, method, _| {
+        tries += usize::from(method == "get");
+        (tries > 1).then(|| world.refused(ErrorCode::DeadlinePassed))
+    }));
+    is(client.get_verified::<String>(&asked).await, "WITHHELD");
+    lock(&world).gate = None;
     lock(&world).seal();
     lock(&world).seals = true;
     let sealed = client.receipt(set.recorded.seq()).await.unwrap();
