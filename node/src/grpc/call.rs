@@ -14,8 +14,11 @@ pub const FORWARDED: &str = "candor-forwarded";
 pub const AUTHORIZATION: &str = "authorization";
 /// gRPC's own deadline header: at most 8 digits and a unit.
 pub const TIMEOUT: &str = "grpc-timeout";
-/// Left of a deadline for the answer's own way back.
-const RETURN_MARGIN: Duration = Duration::from_millis(20);
+/// What is left of a deadline for the answer's own way back: a twentieth, between these two. Each hop
+/// keeps its own, so that what the leader says at the last moment still overtakes the clocks of the
+/// node that sent the call on and of the client.
+const RETURN_MARGIN_LEAST: Duration = Duration::from_millis(20);
+const RETURN_MARGIN_MOST: Duration = Duration::from_millis(250);
 
 /// What is known of a call before its message is looked at.
 #[derive(Clone, Debug)]
@@ -65,7 +68,7 @@ impl Call {
                 format!("at most {most} ms"),
             ));
         }
-        let left = timeout.checked_sub(RETURN_MARGIN).ok_or_else(|| {
+        let left = time_to_answer(timeout).ok_or_else(|| {
             ApiError::new(
                 ErrorCode::DeadlinePassed,
                 "the deadline leaves no time to answer",
@@ -77,6 +80,12 @@ impl Call {
             forwarded: metadata.get(FORWARDED).is_some(),
         })
     }
+}
+
+/// A deadline without the way back; `None` when nothing is left.
+pub(super) fn time_to_answer(timeout: Duration) -> Option<Duration> {
+    let margin = (timeout / 20).clamp(RETURN_MARGIN_LEAST, RETURN_MARGIN_MOST);
+    timeout.checked_sub(margin)
 }
 
 fn principal(metadata: &MetadataMap, tokens: &Tokens) -> Result<Principal, ApiError> {
@@ -174,6 +183,15 @@ mod tests {
         ] {
             assert_eq!(admit(headers).unwrap_err(), code, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn every_hop_keeps_time_for_the_way_back() {
+        let millis = |ms| time_to_answer(Duration::from_millis(ms)).map(|left| left.as_millis());
+        assert_eq!(millis(19), None);
+        assert_eq!(millis(100), Some(80));
+        assert_eq!(millis(2_000), Some(1_900));
+        assert_eq!(millis(60_000), Some(59_750));
     }
 
     #[test]

@@ -270,9 +270,10 @@ impl<E: Env> Api<E> {
             .iter()
             .filter_map(|text| Right::parse(text))
             .collect();
+        let left = call::time_to_answer(forwarded.timeout).unwrap_or_default();
         let call = Call {
             principal: Principal::forwarded(forwarded.tenant, forwarded.actor, rights),
-            deadline: self.env.monotonic() + forwarded.timeout,
+            deadline: self.env.monotonic() + left,
             forwarded: true,
         };
         let (method, message) = (forwarded.method.as_str(), forwarded.message);
