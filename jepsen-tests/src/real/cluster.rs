@@ -360,20 +360,29 @@ impl Cluster {
     /// # Errors
     /// When a file cannot be read or holds something else.
     pub fn entries(&self, node: u64) -> anyhow::Result<Vec<Entry>> {
+        let lines = self.lines(node)?;
+        let parse = |(seq, line): (usize, &Vec<u8>)| {
+            Entry::parse(line).with_context(|| format!("line {seq}"))
+        };
+        lines.iter().enumerate().map(parse).collect()
+    }
+
+    /// The bytes of these entries: lines without their LF.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn lines(&self, node: u64) -> anyhow::Result<Vec<Vec<u8>>> {
         let folder = self.folder(node).join("ledger/entries");
-        let mut entries = Vec::new();
+        let mut found = Vec::new();
         for name in folders::files_below(&folder)? {
-            if name.extension().is_none_or(|found| found != "jsonl") {
-                continue;
-            }
-            let bytes = std::fs::read(folder.join(&name))?;
-            let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-            for line in lines.filter_map(|line| line.strip_suffix(b"\n")) {
-                let seq = entries.len();
-                entries.push(Entry::parse(line).with_context(|| format!("entry {seq}"))?);
+            if name.extension().is_some_and(|found| found == "jsonl") {
+                let bytes = std::fs::read(folder.join(&name))?;
+                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+                let whole = lines.filter_map(|line| line.strip_suffix(b"\n"));
+                found.extend(whole.map(<[u8]>::to_vec));
             }
         }
-        Ok(entries)
+        Ok(found)
     }
 
     fn place(&self, node: u64) -> &Place {
