@@ -205,7 +205,10 @@ impl PeerMemory {
             if !boot_ids.contains(&known.boot_id) {
                 return Err(PeerRefused::Boot { node });
             }
-            if last < known.acknowledged {
+            // Within one start a hello may be older than what was acknowledged beside it, in another
+            // session; a folder that was rolled back has started since, under a new boot id.
+            let is_new_start = boot_ids.last() != Some(&known.boot_id);
+            if is_new_start && last < known.acknowledged {
                 let acknowledged = known.acknowledged;
                 return Err(PeerRefused::RolledBack {
                     node,
@@ -312,11 +315,17 @@ mod tests {
             .admit(2, "aa", &boots(&["b1", "b2"]), mark(3, 71))
             .unwrap();
 
+        // While its second hello was on its way, the running node acknowledged more.
+        memory.acknowledged(2, mark(3, 72));
+        memory
+            .admit(2, "aa", &boots(&["b1", "b2"]), mark(3, 71))
+            .unwrap();
+
         let wiped = memory.admit(2, "cc", &boots(&["b9"]), mark(0, 0));
         assert_eq!(wiped, Err(PeerRefused::Incarnation { node: 2 }));
         let clone = memory.admit(2, "aa", &boots(&["b1", "b3"]), mark(3, 71));
         assert_eq!(clone, Err(PeerRefused::Boot { node: 2 }));
-        let older = memory.admit(2, "aa", &boots(&["b1", "b2", "b4"]), mark(3, 69));
+        let older = memory.admit(2, "aa", &boots(&["b1", "b2", "b4"]), mark(3, 71));
         assert!(matches!(older, Err(PeerRefused::RolledBack { .. })));
 
         // A later term outranks a longer log of an earlier one, as in Raft.
