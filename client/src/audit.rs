@@ -462,7 +462,8 @@ impl AuditTrail {
     }
 
     /// The sealed events in the form that anybody with the public keys can check offline, with the
-    /// bytes of outputs that the caller adds.
+    /// bytes of outputs that the caller adds. It claims what can be proved: that these events are
+    /// unbroken, and the values. That no newer one exists is for the verifier to judge.
     ///
     /// # Errors
     /// [`EvidenceError`] when nothing is sealed yet, or a limit of the format is reached.
@@ -485,7 +486,6 @@ impl AuditTrail {
                     from_n: first.entry.n,
                     to_n: last.entry.n,
                 });
-                builder = builder.claim(Claim::SubjectComplete);
             }
             for value in values {
                 builder = self.with_value(builder, value);

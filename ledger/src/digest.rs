@@ -53,7 +53,7 @@ impl ChainHash {
                 algorithm: DigestAlgorithm::Sha3_256,
                 bytes,
             } if text.starts_with("sha3-256:") => Ok(Self(bytes)),
-            _ => Err(DigestError(text.to_owned())),
+            _ => Err(DigestError::of(text)),
         }
     }
 }
@@ -106,7 +106,23 @@ pub struct TaggedDigest {
 #[error(
     "`{0}` is not a digest: want sha3-256:, sha-256: or hmac-sha3-256: and 64 lower-case hex digits"
 )]
-pub struct DigestError(pub String);
+pub struct DigestError(
+    /// The start of the text: it may be of any length, and whole outputs get here by mistake.
+    pub String,
+);
+
+/// The longest digest has 78 characters; one more shows that it was too long.
+const QUOTED_CHARS_MAX: usize = 79;
+
+impl DigestError {
+    fn of(text: &str) -> Self {
+        let mut quoted: String = text.chars().take(QUOTED_CHARS_MAX).collect();
+        if quoted.len() < text.len() {
+            quoted.push_str("...");
+        }
+        Self(quoted)
+    }
+}
 
 impl TaggedDigest {
     /// A SHA3-256 digest.
@@ -122,7 +138,7 @@ impl TaggedDigest {
     /// # Errors
     /// Any other text, upper-case hex included.
     pub fn parse(text: &str) -> Result<Self, DigestError> {
-        let refused = || DigestError(text.to_owned());
+        let refused = || DigestError::of(text);
         let (algorithm, digits) = match text.split_once(':') {
             None => (DigestAlgorithm::Sha3_256, text),
             Some((tag, digits)) => {
@@ -178,6 +194,8 @@ mod tests {
         ] {
             assert!(TaggedDigest::parse(text).is_err(), "{text}");
         }
+        let refused = TaggedDigest::parse(&"é".repeat(1_000_000)).unwrap_err();
+        assert_eq!(refused.0, "é".repeat(79) + "...");
         assert!(
             ChainHash::parse(hex).is_err(),
             "a chain hash is always written with its tag"

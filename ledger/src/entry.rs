@@ -32,8 +32,8 @@ mod subject;
 mod write;
 
 pub use cache::{
-    ATTEST_SIGNATURE_LEN, Attestation, Expire, MissReason, ModelSupersede, REASON_LEN_MAX, ReadHit,
-    ReadMiss, Revocation, Supersede, SupersedeBy, Verdict, WriteConflict,
+    ATTEST_CONTEXT, ATTEST_SIGNATURE_LEN, Attestation, Expire, MissReason, ModelSupersede,
+    REASON_LEN_MAX, ReadHit, ReadMiss, Revocation, Supersede, SupersedeBy, Verdict, WriteConflict,
 };
 pub use log::{
     ClusterId, Former, Genesis, KeysChange, LogKeys, MEMBERS_MAX, Member, MemberChange, Params,

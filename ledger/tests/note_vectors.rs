@@ -150,8 +150,8 @@ fn the_attestation_of_the_script_verifies() {
 /// Checks Rust's secret half against the script's.
 #[cfg(feature = "sign")]
 mod sign {
-    use candor_ledger::signature::{AttestKey, CosignerKey, SigningKeys, attest_statement};
-    use candor_ledger::tree::NodeHash;
+    use candor_ledger::entry::{Attestation, Subject, Verdict};
+    use candor_ledger::signature::{AttestKey, CosignerKey, SigningKeys};
 
     use super::*;
 
@@ -206,10 +206,16 @@ mod sign {
             .ok()
             .unwrap();
         assert_eq!(key.public_key().as_bytes(), bytes(&attest["public_key"]));
-        let size = TreeSize(vectors["size"].as_u64().unwrap());
-        let root = NodeHash(bytes(&vectors["root"]).try_into().unwrap());
+        let attestation = Attestation {
+            result: Verdict::Proved,
+            size: TreeSize(vectors["size"].as_u64().unwrap()),
+            root: bytes(&vectors["root"]).try_into().unwrap(),
+            auditor: bytes(&attest["public_key"]).try_into().unwrap(),
+            signature: bytes(&attest["signature"]).try_into().unwrap(),
+            request: [0; 32],
+        };
         let origin = text(&vectors["origin"]);
-        let statement = attest_statement(origin, "acme", "ledger", size, &root, "proved");
+        let statement = attestation.statement(origin, "acme", &Subject::Ledger);
         assert_eq!(statement, text(&attest["statement"]));
         assert_eq!(
             key.sign(&statement).unwrap().to_vec(),

@@ -267,6 +267,7 @@ pub(crate) fn note_json(note: &NoteReport) -> Value {
         "size": note.size.map(|size| size.0),
         "sealed": note.sealed.map(|time| time.to_string()),
         "keyset": note.keyset,
+        "signatures": note.signatures.iter().map(|family| family.name()).collect::<Vec<_>>(),
         "vouched": note.vouched.iter().map(|node| node.0).collect::<Vec<_>>(),
         "witnessed": note.witnessed,
         "unknown": note.unknown,

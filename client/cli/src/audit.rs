@@ -155,7 +155,7 @@ pub(crate) fn evidence(args: &EvidenceArgs, output: Output) -> anyhow::Result<Ex
             subject => {
                 let trail = client.auditlog(&subject.to_string()).await?;
                 refuse_empty(&trail)?;
-                lifecycle::stated(&trail, &[])
+                Ok(trail.evidence(&[])?)
             }
         }
     })?;
@@ -205,7 +205,7 @@ pub(crate) async fn evidence_of(
     let trail = client.auditlog(&fingerprint.to_string()).await?;
     refuse_empty(&trail)?;
     let values: Vec<&[u8]> = values.iter().map(AsRef::as_ref).collect();
-    lifecycle::stated(&trail, &values)
+    Ok(trail.evidence(&values)?)
 }
 
 /// `candor checkpoint`

@@ -2,11 +2,11 @@
 
 use candor_client::{AuditTrail, TrailEntry};
 use candor_ledger::entry::{Body, Entry, Revocation, SupersedeBy, Write};
-use candor_ledger::evidence::{Claim, Evidence};
 use candor_ledger::fingerprint::FingerprintFields;
 use candor_ledger::ids::Seq;
 use candor_ledger::policy::Policy;
 use candor_ledger::shown::shown;
+use candor_ledger::signature::Algorithm;
 use candor_ledger::time::Micros;
 use candor_ledger::verify::{NoteReport, Outcome, Question, Report, verify_evidence};
 use serde_json::{Value, json};
@@ -36,18 +36,8 @@ pub(crate) fn check(trail: AuditTrail, policy: &Policy) -> anyhow::Result<Checke
         tenant: Some(trail.tenant.clone()),
         subject: Some(trail.subject.to_string()),
     };
-    let report = Some(verify_evidence(&stated(&trail, &[])?, policy, &question));
+    let report = Some(verify_evidence(&trail.evidence(&[])?, policy, &question));
     Ok(Checked { trail, report })
-}
-
-/// A trail as evidence, with the claims that can be proved: that no newer event exists is for the
-/// verifier to judge, and no file can show it.
-pub(crate) fn stated(trail: &AuditTrail, values: &[&[u8]]) -> anyhow::Result<Evidence> {
-    let mut evidence = trail.evidence(values)?;
-    evidence
-        .claims
-        .retain(|claim| *claim != Claim::SubjectComplete);
-    Ok(evidence)
 }
 
 impl Checked {
@@ -168,6 +158,7 @@ impl Checked {
                     "sealed": note.sealed.map(|time| time.to_string()),
                     "keyset": note.keyset,
                     "verdict": note.judgement.verdict.as_str(),
+                    "signatures": names(&note.signatures, Algorithm::name),
                     "vouched": note.vouched.iter().map(|node| node.0).collect::<Vec<_>>(),
                     "witnessed": note.witnessed,
                 })
@@ -204,25 +195,27 @@ fn note_lines(text: &mut Lines, note: &NoteReport) {
     for reason in &note.judgement.reasons {
         text.push(format_args!("              {reason}"));
     }
-    let nodes: Vec<String> = note.vouched.iter().map(ToString::to_string).collect();
-    let nodes = if nodes.is_empty() {
-        "none".to_owned()
-    } else {
-        nodes.join(", ")
+    let listed = |names: Vec<String>| match names.as_slice() {
+        [] => "none".to_owned(),
+        names => names.join(", "),
     };
-    let witnesses: Vec<String> = note
-        .witnessed
-        .iter()
-        .map(|name| shown(name).to_string())
-        .collect();
-    let witnesses = if witnesses.is_empty() {
-        "none".to_owned()
-    } else {
-        witnesses.join(", ")
-    };
+    text.push(format_args!(
+        "  signatures  {}",
+        listed(names(&note.signatures, Algorithm::title))
+    ));
+    let nodes = listed(note.vouched.iter().map(ToString::to_string).collect());
+    let witnesses = note.witnessed.iter().map(|name| shown(name).to_string());
+    let witnesses = listed(witnesses.collect());
     text.push(format_args!(
         "  vouched     nodes {nodes}; witnesses {witnesses}"
     ));
+}
+
+fn names(families: &[Algorithm], name: impl Fn(Algorithm) -> &'static str) -> Vec<String> {
+    families
+        .iter()
+        .map(|family| name(*family).to_owned())
+        .collect()
 }
 
 /// Time, operation and what matters about it. Texts from entries are escaped.

@@ -112,6 +112,8 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
         "{}",
         tried[0]
     );
+    let families = "  signatures  Ed25519, ML-DSA-65, SLH-DSA-SHA2-128f\n  vouched     nodes ";
+    assert!(tried[0].contains(families), "{}", tried[0]);
     assert!(tried[2].contains("PROVED"), "{}", tried[2]);
     cache_commands(folder);
     a_killed_node_comes_back(&mut serving, folder);

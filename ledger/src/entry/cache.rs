@@ -19,6 +19,9 @@ pub const REASON_LEN_MAX: usize = 1_024;
 /// Bytes of an auditor's Ed25519 signature.
 pub const ATTEST_SIGNATURE_LEN: usize = 64;
 
+/// The first line of what an auditor signs: its key signs nothing else.
+pub const ATTEST_CONTEXT: &str = "candor.attest.v1";
+
 /// `cache.read_hit`: the value of an ACTIVE result may be disclosed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadHit {
@@ -383,10 +386,12 @@ impl Expire {
 impl Attestation {
     /// What the auditor signs:
     /// `candor.attest.v1\n<origin>\n<tenant>\n<subject>\n<size>\n<base64 root>\n<result>\n`.
+    ///
+    /// None of the parts holds LF: names of a ledger never do.
     pub fn statement(&self, origin: &str, tenant: &str, subject: &Subject) -> String {
         let (size, root) = (self.size, text::base64(&self.root));
         let result = self.result.as_str();
-        format!("candor.attest.v1\n{origin}\n{tenant}\n{subject}\n{size}\n{root}\n{result}\n")
+        format!("{ATTEST_CONTEXT}\n{origin}\n{tenant}\n{subject}\n{size}\n{root}\n{result}\n")
     }
 
     pub(super) fn to_object(&self) -> Object {

@@ -22,9 +22,7 @@ mod slh_dsa;
 
 pub use keyset::{KeySet, KeySetError, ORIGIN_LEN_MAX, SUITE_1};
 #[cfg(feature = "sign")]
-pub use signing::{
-    ATTEST_CONTEXT, AttestKey, CosignerKey, KeyFileError, SignError, SigningKeys, attest_statement,
-};
+pub use signing::{AttestKey, CosignerKey, KeyFileError, SignError, SigningKeys};
 
 /// A signature algorithm with its parameter set; each stands for one hardness family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +45,15 @@ impl Algorithm {
             Self::Ed25519 => "ed25519",
             Self::MlDsa65 => "ml-dsa-65",
             Self::SlhDsaSha2128f => "slh-dsa-sha2-128f",
+        }
+    }
+
+    /// The name that its standard gives it, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "Ed25519",
+            Self::MlDsa65 => "ML-DSA-65",
+            Self::SlhDsaSha2128f => "SLH-DSA-SHA2-128f",
         }
     }
 

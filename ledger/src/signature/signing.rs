@@ -13,19 +13,15 @@ use super::{
     Algorithm, KeyError, KeySet, KeySetError, PublicKey, SUITE_1, Signer, ed25519, ml_dsa, slh_dsa,
 };
 use crate::checkpoint::{Checkpoint, CheckpointError, CosignerPublic, parse_cosigner_name};
-use crate::ids::{NodeId, TreeSize};
+use crate::entry::ATTEST_CONTEXT;
+use crate::ids::NodeId;
 use crate::note::{NoteSignature, VerifierKey, cosigned_message};
-use crate::text::base64;
-use crate::tree::NodeHash;
 
 mod file;
 
 pub use file::KeyFileError;
 use file::{SecretFile, render};
 use zeroize::Zeroizing;
-
-/// The first line of what an [`AttestKey`] signs.
-pub const ATTEST_CONTEXT: &str = "candor.attest.v1";
 
 /// Why nothing was signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -295,7 +291,7 @@ impl AttestKey {
         &self.public
     }
 
-    /// Signs an [`attest_statement`] and checks the signature before returning its 64 bytes.
+    /// Signs an [`Attestation::statement`](crate::entry::Attestation::statement) and checks the signature before returning its 64 bytes.
     ///
     /// # Errors
     /// [`SignError`]; other bytes than an attestation are refused.
@@ -317,22 +313,6 @@ impl AttestKey {
         let public = PublicKey::from_bytes(Algorithm::Ed25519, &secret.public_bytes())?;
         Ok(Self { public, secret })
     }
-}
-
-/// What an auditor signs about one subject at one size:
-/// `candor.attest.v1\n<origin>\n<tenant>\n<subject>\n<size>\n<base64 root>\n<result>\n`.
-///
-/// None of the parts may hold LF; names of a ledger never do.
-pub fn attest_statement(
-    origin: &str,
-    tenant: &str,
-    subject: &str,
-    size: TreeSize,
-    root: &NodeHash,
-    result: &str,
-) -> String {
-    let root = base64(&root.0);
-    format!("{ATTEST_CONTEXT}\n{origin}\n{tenant}\n{subject}\n{size}\n{root}\n{result}\n")
 }
 
 const LOG_KEYS: &str = "candor-log-keys v1";

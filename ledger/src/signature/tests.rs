@@ -70,6 +70,7 @@ fn keys_of_another_length_are_refused() {
 #[cfg(feature = "sign")]
 mod sign {
     use super::*;
+    use crate::entry::{Attestation, Subject, Verdict};
     use crate::fixture::{ORIGIN, bytes_from, checkpoint, cosigner, log_keys};
     use crate::ids::TreeSize;
     use crate::tree::NodeHash;
@@ -155,8 +156,15 @@ mod sign {
     #[test]
     fn attest_keys_sign_attestations_only() {
         let key = AttestKey::generate(&mut bytes_from("attest")).unwrap();
-        let (size, root) = (TreeSize(9), NodeHash([7; 32]));
-        let statement = attest_statement(ORIGIN, "acme", "ledger", size, &root, "proved");
+        let attestation = Attestation {
+            result: Verdict::Proved,
+            size: TreeSize(9),
+            root: [7; 32],
+            auditor: [0; 32],
+            signature: [0; 64],
+            request: [0; 32],
+        };
+        let statement = attestation.statement(ORIGIN, "acme", &Subject::Ledger);
         assert_eq!(
             statement,
             "candor.attest.v1\nlog.example/audit\nacme\nledger\n9\n\

@@ -6,6 +6,7 @@ use crate::entry::Params;
 use crate::evidence::Evidence;
 use crate::note::Note;
 use crate::policy::{Caveat, Policy, PolicyVerdict, Refusal};
+use crate::signature::Algorithm;
 
 /// How much a cosignature may be older than the seal before it is reported, where the log's own
 /// `max_skew` is not known: the default one, and a second because cosignatures count whole ones.
@@ -79,6 +80,7 @@ fn empty_report(place: String, problem: &str) -> NoteReport {
         size: None,
         sealed: None,
         keyset: None,
+        signatures: Vec::new(),
         vouched: Vec::new(),
         witnessed: Vec::new(),
         unknown: Vec::new(),
@@ -96,6 +98,10 @@ fn report(place: String, verdict: &PolicyVerdict, checkpoint: Option<&Checkpoint
         size: checkpoint.map(|checkpoint| checkpoint.size),
         sealed: checkpoint.map(|checkpoint| checkpoint.sealed),
         keyset: checkpoint.map(|checkpoint| hex::encode(checkpoint.keyset)),
+        signatures: match verdict.checkpoint {
+            Some(_) => Algorithm::SUITE_1.to_vec(),
+            None => Vec::new(),
+        },
         vouched: verdict.vouched.iter().map(|vouched| vouched.node).collect(),
         witnessed: verdict.witnessed.iter().map(|w| w.name.clone()).collect(),
         unknown: unknown

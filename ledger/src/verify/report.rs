@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::evidence::Claim;
 use crate::ids::{NodeId, Seq, TreeSize};
+use crate::signature::Algorithm;
 use crate::time::Micros;
 
 /// The answer to one question. There is no fourth, and none of them means another:
@@ -205,6 +206,9 @@ pub struct NoteReport {
     pub sealed: Option<Micros>,
     /// Its key set, hex.
     pub keyset: Option<String>,
+    /// The signature families of the log whose line verified: all three, or none where they do not
+    /// all hold under one key set that the policy names.
+    pub signatures: Vec<Algorithm>,
     /// Members whose cosignature verified.
     pub vouched: Vec<NodeId>,
     /// Outside witnesses whose cosignature verified.
