@@ -144,11 +144,19 @@ impl Stage {
         }
     }
 
-    /// Size of the ledger where all nodes stand.
+    /// Size of the ledger where all nodes stand. A leader may take a moment to reach a node that has
+    /// just come back.
     fn settle(&self) -> u64 {
-        let settled = self.do_well("cluster settle --output json");
-        let settled: Value = serde_json::from_slice(&settled.stdout).unwrap();
-        settled["nodes"][0]["ledger_size"].as_u64().unwrap()
+        let deadline = Instant::now() + BOUND;
+        loop {
+            let output = self.run("cluster settle --output json");
+            if output.status.success() {
+                let settled: Value = serde_json::from_slice(&output.stdout).unwrap();
+                return settled["nodes"][0]["ledger_size"].as_u64().unwrap();
+            }
+            assert!(Instant::now() < deadline, "{}", said(&output));
+            sleep(Duration::from_millis(200));
+        }
     }
 }
 
