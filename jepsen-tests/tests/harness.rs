@@ -38,6 +38,10 @@ async fn a_cluster_of_processes_serves_loses_nodes_and_settles() {
     cluster.settle().await.unwrap();
     assert!(cluster.same_ledgers().unwrap().files > 5);
     cluster.stop_all().await.unwrap();
+    for node in cluster.nodes() {
+        let log = cluster.log_text(node);
+        assert!(!log.contains("did not end in time"), "node {node}:\n{log}");
+    }
     let entries = cluster.entries(leader).unwrap();
     let actors: Vec<_> = entries
         .iter()

@@ -227,7 +227,7 @@ pub async fn run<E: Env>(
             applying: applying.clone(),
             diverged: diverged_sender,
         };
-        tasks.push(env.spawn("sealer", sealer.run()));
+        tasks.push(env.spawn("sealer", until_raised(stopping.clone(), sealer.run())));
     }
     let marker_lane = crate::markers::start(
         &env,
@@ -318,8 +318,9 @@ pub async fn run<E: Env>(
     stopping_sender.send_replace(true);
     tokio::time::sleep(DRAIN_GRACE).await;
     for task in tasks {
+        let name = task.name();
         if tokio::time::timeout(HAND_OVER, task.join()).await.is_err() {
-            tracing::warn!("a task did not end in time");
+            tracing::warn!(name, "a task did not end in time");
         }
     }
     consensus.shutdown().await;
@@ -430,6 +431,14 @@ fn incoming<L: Listener>(
 
 async fn raised(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// Work that may be dropped at any await, and is when the node stops.
+async fn until_raised(stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = raised(stopping) => {}
+    }
 }
 
 /// Asks peers for their clocks and judges this node's; a leader whose clock is unsure hands over.

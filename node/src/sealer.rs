@@ -156,7 +156,8 @@ pub struct Sealer<E: Env, P, A> {
 }
 
 impl<E: Env, P: Propose, A: AskCosign> Sealer<E, P, A> {
-    /// Seals whatever waits, as long as this node leads; ends when the node drops its inputs.
+    /// Seals whatever waits, as long as this node leads. May be dropped at any await: the next leader, or
+    /// the next start, begins anew from the ledger.
     pub async fn run(mut self) {
         loop {
             // What is signed must come from files that are whole: a damaged node leaves it to others.
