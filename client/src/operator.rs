@@ -212,3 +212,19 @@ fn refused(status: &Status, line: &Line) -> Error {
         },
     }
 }
+
+/// Whether all nodes are at one place, by their own word, and nothing waits for its checkpoint
+/// there: until somebody asks for something, or the ledger has been silent for `max_silence`, no
+/// file of a ledger changes then.
+pub fn is_settled(nodes: &[wire::SettledNode]) -> bool {
+    let Some(first) = nodes.first() else {
+        return false;
+    };
+    nodes.iter().all(|node| {
+        node.trouble.is_empty()
+            && node.sealed_size == node.ledger_size
+            && node.applied_index == first.applied_index
+            && node.ledger_size == first.ledger_size
+            && node.head == first.head
+    })
+}

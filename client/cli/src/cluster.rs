@@ -5,9 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use candor_client::operator::messages::{
-    GetIdentityResponse, GetStatusResponse, Node, SettledNode,
-};
+use candor_client::operator::messages::{GetIdentityResponse, GetStatusResponse, Node};
 use candor_client::{Error, Operator};
 use candor_ledger::digest::{TaggedDigest, sha3_256};
 use candor_ledger::shown::shown;
@@ -327,19 +325,4 @@ async fn agreed_genesis(cluster: &Cluster, leader: &Operator) -> anyhow::Result<
         bail!("{agreeing} of {all} members confirm the genesis; it takes a majority");
     }
     Ok((genesis.to_vec(), digest))
-}
-
-/// Whether all nodes are at one place, by their own word, and nothing waits for its checkpoint
-/// there: until somebody asks for something, no file of a ledger changes then.
-pub(crate) fn is_settled(nodes: &[SettledNode]) -> bool {
-    let Some(first) = nodes.first() else {
-        return false;
-    };
-    nodes.iter().all(|node| {
-        node.trouble.is_empty()
-            && node.sealed_size == node.ledger_size
-            && node.applied_index == first.applied_index
-            && node.ledger_size == first.ledger_size
-            && node.head == first.head
-    })
 }

@@ -15,6 +15,16 @@ mod common;
 /// Generous: the machine may build and test other things at the same time.
 const BOUND: Duration = Duration::from_mins(10);
 
+/// A process that does not outlive the test, however that ends. Its nodes end with it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The lines after `try:` on what was printed.
 fn commands(printed: &str) -> Vec<String> {
     let lines = printed.lines().skip_while(|line| *line != "try:").skip(1);
@@ -79,13 +89,14 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
     let base_port = free_ports(9).to_string();
 
     // A new cluster, which serves after the acts.
-    let mut serving = candor(folder)
+    let serving = candor(folder)
         .args(["dev", "--base-port", &base_port])
         .stdout(log(folder, "out"))
         .stderr(log(folder, "err"))
         .spawn()
         .unwrap();
-    wait_for(&mut serving, folder, "serving", || {
+    let mut serving = Ended(serving);
+    wait_for(&mut serving.0, folder, "serving", || {
         read(folder, "err").contains("serving;")
     });
     let printed = read(folder, "out");
@@ -116,11 +127,11 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
     assert!(tried[0].contains(families), "{}", tried[0]);
     assert!(tried[2].contains("PROVED"), "{}", tried[2]);
     cache_commands(folder);
-    a_killed_node_comes_back(&mut serving, folder);
+    a_killed_node_comes_back(&mut serving.0, folder);
 
     // Ctrl-C ends it and its nodes.
-    shell(folder, &format!("kill -INT {}", serving.id()));
-    assert!(serving.wait().unwrap().success());
+    shell(folder, &format!("kill -INT {}", serving.0.id()));
+    assert!(serving.0.wait().unwrap().success());
     let status = candor(folder)
         .args(["cluster", "status", "--timeout", "2s"])
         .output()

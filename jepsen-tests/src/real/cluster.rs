@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use candor_client::operator::is_settled;
 use candor_client::operator::messages::{GetStatusResponse, SettledNode};
 use candor_client::{Client, ClientBuilder, Operator};
 use candor_ledger::entry::Entry;
@@ -427,11 +428,4 @@ impl Drop for Cluster {
             );
         }
     }
-}
-
-fn is_settled(nodes: &[SettledNode]) -> bool {
-    let place = |node: &SettledNode| (node.applied_index, node.ledger_size, node.head.clone());
-    let first = nodes.first().map(place);
-    let here = |node: &SettledNode| node.trouble.is_empty() && Some(place(node)) == first;
-    !nodes.is_empty() && nodes.iter().all(here)
 }

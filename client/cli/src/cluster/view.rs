@@ -106,7 +106,7 @@ pub(crate) fn status_json(status: &GetStatusResponse) -> Value {
 
 /// Where the nodes came to stand; exit status 1 when that is not one place.
 pub(crate) fn print_settled(nodes: &[SettledNode], output: Output) -> anyhow::Result<ExitCode> {
-    let settled = super::is_settled(nodes);
+    let settled = candor_client::operator::is_settled(nodes);
     let places = nodes.iter().map(|node| {
         json!({
             "node_id": node.node_id,

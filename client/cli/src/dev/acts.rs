@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use candor_client::operator::is_settled;
 use candor_client::operator::messages::SettledNode;
 use candor_client::{Client, ClientBuilder, Fields as _};
 use candor_ledger::entry::Entry;
@@ -20,7 +21,7 @@ use super::load::{self, Ack, Load};
 use super::price::Price;
 use super::processes::Nodes;
 use super::{PATIENCE, WORKERS, tamper};
-use crate::cluster::{Cluster, is_settled};
+use crate::cluster::Cluster;
 use crate::failure::WithLines;
 use crate::output::{Count, Took, write_data};
 use crate::replay::{self, Latencies, Plan, Tally};
