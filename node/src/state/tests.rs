@@ -153,7 +153,24 @@ fn digest_after(commands: u64) -> StateDigest {
 }
 
 fn open_real(disk: &RealDisk, commands: u64) -> Node<RealDisk> {
+    wait_for_lock(disk);
     Node::open(disk, store_in(disk), commands)
+}
+
+/// Threads of sled may hold its file, and the lock on it, a moment longer than the handle that was
+/// dropped. A node's process opens the copy once; a test opens it again and again.
+fn wait_for_lock(disk: &RealDisk) {
+    let path = disk.real_path("state/db").unwrap();
+    let Ok(file) = std::fs::File::open(path) else {
+        return;
+    };
+    for _ in 0..10_000 {
+        if file.try_lock().is_ok() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    panic!("the copy's lock is still held");
 }
 
 fn dump(disk: &RealDisk, dir: &str) -> BTreeMap<String, Vec<u8>> {
