@@ -385,6 +385,7 @@ fn serve<E: Env>(
         env.clone(),
         Arc::clone(introductions),
         Arc::new(PeerFace(Arc::clone(api))),
+        api.reader.clone(),
     ))
     .max_decoding_message_size(PEER_MESSAGE_LEN_MAX)
     .max_encoding_message_size(PEER_MESSAGE_LEN_MAX);

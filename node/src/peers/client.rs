@@ -43,7 +43,7 @@ struct SharedPeers<E: Env> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
+pub(super) enum Lane {
     Bulk,
     Prompt,
 }
@@ -123,7 +123,7 @@ impl<E: Env> Peers<E> {
     }
 
     /// One call in a session; a session the peer does not know is opened anew, once.
-    async fn ask<T, F>(
+    pub(super) async fn ask<T, F>(
         &self,
         node: u64,
         address: Option<&str>,

@@ -5,9 +5,11 @@
 //! call and ends with the process that gave it.
 
 mod client;
+mod files;
 mod service;
 
 pub use client::Peers;
+pub use files::{PAGE_BYTES, Page, SIZES_MAX, Source, VALUES_MAX, ValueKey};
 pub use service::{Forwarded, Handle, PeerApi, Settled};
 
 use std::sync::{Mutex, PoisonError};

@@ -10,16 +10,19 @@ use candor_ledger::tree::NodeHash;
 use candor_proto::raft_v1::peer_service_server::PeerService;
 use candor_proto::raft_v1::{
     CallRequest, CallResponse, ClockRequest, ClockResponse, CosignRequest, CosignResponse, Differs,
-    ForwardRequest, ForwardResponse, HandshakeRequest, HandshakeResponse, NotYet, SettleRequest,
+    FetchCheckpointRequest, FetchCheckpointResponse, FetchEntriesRequest, FetchEntriesResponse,
+    FetchValuesRequest, FetchValuesResponse, ForwardRequest, ForwardResponse, HandshakeRequest,
+    HandshakeResponse, ListCheckpointsRequest, ListCheckpointsResponse, NotYet, SettleRequest,
     SettleResponse, cosign_response,
 };
 use tonic::{Request, Response, Status};
 
-use super::Introductions;
+use super::{Introductions, files};
 use crate::consensus::RaftCall;
 use crate::env::Env;
 use crate::grpc::status::{ApiError, ErrorCode};
 use crate::sealer::CosignAnswer;
+use crate::store::LedgerReader;
 
 /// Sessions kept: one per lane of each peer and a few that are dying.
 const SESSIONS_MAX: usize = 256;
@@ -81,16 +84,23 @@ pub struct PeerApi<E: Env, H> {
     env: E,
     own: Arc<Introductions<E>>,
     node: Arc<H>,
+    reader: LedgerReader<E::Disk>,
     sessions: Mutex<BTreeMap<Bytes, u64>>,
 }
 
 impl<E: Env, H: Handle> PeerApi<E, H> {
     /// No session is open at first.
-    pub fn new(env: E, own: Arc<Introductions<E>>, node: Arc<H>) -> Self {
+    pub fn new(
+        env: E,
+        own: Arc<Introductions<E>>,
+        node: Arc<H>,
+        reader: LedgerReader<E::Disk>,
+    ) -> Self {
         Self {
             env,
             own,
             node,
+            reader,
             sessions: Mutex::default(),
         }
     }
@@ -223,5 +233,40 @@ impl<E: Env, H: Handle> PeerService for PeerApi<E, H> {
             head: Bytes::copy_from_slice(&settled.head),
             sealed_size: settled.sealed_size,
         }))
+    }
+    async fn fetch_entries(
+        &self,
+        request: Request<FetchEntriesRequest>,
+    ) -> Result<Response<FetchEntriesResponse>, Status> {
+        let request = request.into_inner();
+        self.known(&request.session)?;
+        Ok(Response::new(files::entries(&self.reader, &request)?))
+    }
+
+    async fn fetch_checkpoint(
+        &self,
+        request: Request<FetchCheckpointRequest>,
+    ) -> Result<Response<FetchCheckpointResponse>, Status> {
+        let request = request.into_inner();
+        self.known(&request.session)?;
+        Ok(Response::new(files::note(&self.reader, request.size)?))
+    }
+
+    async fn list_checkpoints(
+        &self,
+        request: Request<ListCheckpointsRequest>,
+    ) -> Result<Response<ListCheckpointsResponse>, Status> {
+        let request = request.into_inner();
+        self.known(&request.session)?;
+        Ok(Response::new(files::sizes(&self.reader, request.after)))
+    }
+
+    async fn fetch_values(
+        &self,
+        request: Request<FetchValuesRequest>,
+    ) -> Result<Response<FetchValuesResponse>, Status> {
+        let request = request.into_inner();
+        self.known(&request.session)?;
+        Ok(Response::new(files::values(&self.reader, &request)?))
     }
 }

@@ -200,22 +200,118 @@ pub struct SettleResponse {
     #[prost(uint64, tag = "4")]
     pub sealed_size: u64,
 }
+/// Asks for entries.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchEntriesRequest {
+    /// Session of this connection.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub session: ::prost::bytes::Bytes,
+    /// The first entry asked for.
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+    /// The entry after the last one asked for. The answer may hold fewer, from the front.
+    #[prost(uint64, tag = "3")]
+    pub until: u64,
+    /// Size of the tree that the answer is to be proved against, at least `until`; 0 for no proof.
+    #[prost(uint64, tag = "4")]
+    pub proof_size: u64,
+}
+/// A page of entries.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchEntriesResponse {
+    /// At least one entry unless none was asked for, each followed by LF.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub lines: ::prost::bytes::Bytes,
+    /// Consistency path from the tree that ends with this page to the one of `proof_size`, 32 bytes each.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub path: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
+/// Asks for a note.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchCheckpointRequest {
+    /// Session of this connection.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub session: ::prost::bytes::Bytes,
+    /// Size of the checkpoint.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+}
+/// A note.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchCheckpointResponse {
+    /// The whole signed note; absent when this node does not keep it.
+    #[prost(string, optional, tag = "1")]
+    pub note: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// Asks which checkpoints are kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCheckpointsRequest {
+    /// Session of this connection.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub session: ::prost::bytes::Bytes,
+    /// Only sizes above this one.
+    #[prost(uint64, tag = "2")]
+    pub after: u64,
+}
+/// Kept checkpoints.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListCheckpointsResponse {
+    /// Ascending sizes; at most 65,536 of them. Fewer means that these are all.
+    #[prost(uint64, repeated, tag = "1")]
+    pub sizes: ::prost::alloc::vec::Vec<u64>,
+}
+/// The name of a value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ValueName {
+    /// Whose.
+    #[prost(string, tag = "1")]
+    pub tenant: ::prost::alloc::string::String,
+    /// SHA3-256 of the value, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub hash: ::prost::bytes::Bytes,
+}
+/// Asks for values.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FetchValuesRequest {
+    /// Session of this connection.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub session: ::prost::bytes::Bytes,
+    /// Which, at most 1,024.
+    #[prost(message, repeated, tag = "2")]
+    pub names: ::prost::alloc::vec::Vec<ValueName>,
+}
+/// One value.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchedValue {
+    /// Its bytes; absent when it is not here.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+}
+/// Values.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FetchValuesResponse {
+    /// As the names stood in the request, as many from the front as fit a message; at least one.
+    #[prost(message, repeated, tag = "1")]
+    pub values: ::prost::alloc::vec::Vec<FetchedValue>,
+}
 /// What a consensus message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum CallKind {
     /// Refused.
     Unspecified = 0,
-    /// Append entries, or a heartbeat.
+    /// Append entries.
     Append = 1,
+    /// An append without entries, carried apart.
+    Heartbeat = 2,
     /// Request for a vote.
-    Vote = 2,
+    Vote = 3,
     /// Request for a vote that changes no term.
-    PreVote = 3,
-    /// Offer of a snapshot.
-    Snapshot = 4,
+    PreVote = 4,
     /// Leadership handed over.
     Transfer = 5,
+    /// Offer of a snapshot, or the question how far its receiver has got.
+    Snapshot = 6,
 }
 impl CallKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -226,10 +322,11 @@ impl CallKind {
         match self {
             Self::Unspecified => "CALL_KIND_UNSPECIFIED",
             Self::Append => "CALL_KIND_APPEND",
+            Self::Heartbeat => "CALL_KIND_HEARTBEAT",
             Self::Vote => "CALL_KIND_VOTE",
             Self::PreVote => "CALL_KIND_PRE_VOTE",
-            Self::Snapshot => "CALL_KIND_SNAPSHOT",
             Self::Transfer => "CALL_KIND_TRANSFER",
+            Self::Snapshot => "CALL_KIND_SNAPSHOT",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -237,10 +334,11 @@ impl CallKind {
         match value {
             "CALL_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "CALL_KIND_APPEND" => Some(Self::Append),
+            "CALL_KIND_HEARTBEAT" => Some(Self::Heartbeat),
             "CALL_KIND_VOTE" => Some(Self::Vote),
             "CALL_KIND_PRE_VOTE" => Some(Self::PreVote),
-            "CALL_KIND_SNAPSHOT" => Some(Self::Snapshot),
             "CALL_KIND_TRANSFER" => Some(Self::Transfer),
+            "CALL_KIND_SNAPSHOT" => Some(Self::Snapshot),
             _ => None,
         }
     }
@@ -476,6 +574,111 @@ pub mod peer_service_client {
                 .insert(GrpcMethod::new("candor.raft.v1.PeerService", "Settle"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks for a page of entries, and how the tree they end grows into a later one. Whoever asks computes
+        /// chain and tree anew: nothing of the answer is believed that does not lead to a signed root.
+        pub async fn fetch_entries(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchEntriesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/candor.raft.v1.PeerService/FetchEntries",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("candor.raft.v1.PeerService", "FetchEntries"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks for the signed note of one size.
+        pub async fn fetch_checkpoint(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchCheckpointResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/candor.raft.v1.PeerService/FetchCheckpoint",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("candor.raft.v1.PeerService", "FetchCheckpoint"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks which checkpoints this node keeps.
+        pub async fn list_checkpoints(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListCheckpointsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCheckpointsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/candor.raft.v1.PeerService/ListCheckpoints",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("candor.raft.v1.PeerService", "ListCheckpoints"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks for values by their names.
+        pub async fn fetch_values(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchValuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchValuesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/candor.raft.v1.PeerService/FetchValues",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("candor.raft.v1.PeerService", "FetchValues"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -525,6 +728,39 @@ pub mod peer_service_server {
             &self,
             request: tonic::Request<super::SettleRequest>,
         ) -> std::result::Result<tonic::Response<super::SettleResponse>, tonic::Status>;
+        /// Asks for a page of entries, and how the tree they end grows into a later one. Whoever asks computes
+        /// chain and tree anew: nothing of the answer is believed that does not lead to a signed root.
+        async fn fetch_entries(
+            &self,
+            request: tonic::Request<super::FetchEntriesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchEntriesResponse>,
+            tonic::Status,
+        >;
+        /// Asks for the signed note of one size.
+        async fn fetch_checkpoint(
+            &self,
+            request: tonic::Request<super::FetchCheckpointRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchCheckpointResponse>,
+            tonic::Status,
+        >;
+        /// Asks which checkpoints this node keeps.
+        async fn list_checkpoints(
+            &self,
+            request: tonic::Request<super::ListCheckpointsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCheckpointsResponse>,
+            tonic::Status,
+        >;
+        /// Asks for values by their names.
+        async fn fetch_values(
+            &self,
+            request: tonic::Request<super::FetchValuesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FetchValuesResponse>,
+            tonic::Status,
+        >;
     }
     /// What nodes say to each other.
     #[derive(Debug)]
@@ -854,6 +1090,186 @@ pub mod peer_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SettleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/candor.raft.v1.PeerService/FetchEntries" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchEntriesSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::FetchEntriesRequest>
+                    for FetchEntriesSvc<T> {
+                        type Response = super::FetchEntriesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchEntriesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::fetch_entries(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchEntriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/candor.raft.v1.PeerService/FetchCheckpoint" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchCheckpointSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::FetchCheckpointRequest>
+                    for FetchCheckpointSvc<T> {
+                        type Response = super::FetchCheckpointResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchCheckpointRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::fetch_checkpoint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchCheckpointSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/candor.raft.v1.PeerService/ListCheckpoints" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListCheckpointsSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::ListCheckpointsRequest>
+                    for ListCheckpointsSvc<T> {
+                        type Response = super::ListCheckpointsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListCheckpointsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::list_checkpoints(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListCheckpointsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/candor.raft.v1.PeerService/FetchValues" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchValuesSvc<T: PeerService>(pub Arc<T>);
+                    impl<
+                        T: PeerService,
+                    > tonic::server::UnaryService<super::FetchValuesRequest>
+                    for FetchValuesSvc<T> {
+                        type Response = super::FetchValuesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchValuesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PeerService>::fetch_values(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchValuesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
