@@ -143,7 +143,7 @@ async fn a_start_mends_what_it_can_derive_and_refuses_the_rest_by_name() {
 
     // What stands a second time in the marker is put back.
     flip(&lines, 40);
-    let tree = "ledger/tree/00";
+    let tree = "ledger/tree/00-000000000000";
     flip(&cluster.folder(damaged).join(tree), 3);
     cluster.start(damaged).await.unwrap();
     assert!(cluster.log_text(damaged).contains(tree));

@@ -9,6 +9,7 @@ use candor_ledger::ids::NodeId;
 
 use crate::env::{Disk, Env, MODE_PUBLIC};
 use crate::keys::Keys;
+use crate::store::ENTRIES_PER_FILE;
 
 /// Never changed once written.
 const PATH: &str = "genesis.json";
@@ -34,6 +35,9 @@ pub enum GenesisRefused {
     /// The bytes are no genesis body.
     #[error("not a genesis body: {0}")]
     Malformed(String),
+    /// It lays the ledger out in files of another length.
+    #[error("it puts {0} entries into a file, this program {ENTRIES_PER_FILE}")]
+    Layout(u64),
     /// It names this node with another cosigner key.
     #[error("it names node {0} with a cosigner key that is not this node's")]
     NotNamed(NodeId),
@@ -105,6 +109,10 @@ impl StoredGenesis {
             return Err(malformed("not an object".to_owned()));
         };
         let body = Genesis::from_object(object).map_err(|e| malformed(e.to_string()))?;
+        // Files of any other length would be another ledger than the genesis says.
+        if body.params.entries_per_file != ENTRIES_PER_FILE {
+            return Err(GenesisRefused::Layout(body.params.entries_per_file));
+        }
         Ok(Self {
             body: Arc::new(body),
             digest: sha3_256(bytes),

@@ -4,10 +4,12 @@
 //! ```text
 //! entries/000000065536.jsonl     entries, one a line, from that sequence number on
 //! entries/000000065536.offsets   where each of their lines ends, LF included: u64 little-endian
-//! tree/00                        leaf hashes, 32 bytes each; tree/01 their parents ...
+//! tree/00-000000065536           leaf hashes, 32 bytes each, from that index on; level 01 are their
+//!                                parents ...
 //! checkpoints/0000000000065542   the note of that size
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ pub(crate) struct Folder {
     root: PathBuf,
     /// First sequence number of each file of entries, ascending.
     pub(crate) entry_files: Vec<u64>,
+    /// Level and first index of each file of the tree.
+    pub(crate) tree_files: BTreeSet<(u8, u64)>,
     /// Size of each kept checkpoint, ascending.
     pub(crate) checkpoints: Vec<u64>,
     /// Files that are no part of a ledger; nobody looks into them.
@@ -45,6 +49,7 @@ impl Folder {
         let mut folder = Self {
             root,
             entry_files: Vec::new(),
+            tree_files: BTreeSet::new(),
             checkpoints: Vec::new(),
             strangers: Vec::new(),
         };
@@ -54,6 +59,20 @@ impl Folder {
                 (Some(first), "jsonl") => folder.entry_files.push(first),
                 (Some(_), "offsets") => (),
                 _ => folder.strangers.push(format!("entries/{}", shown(&name))),
+            }
+        }
+        // Without this folder, each of its files is missed by name.
+        for name in folder.names("tree").unwrap_or_default() {
+            let parts = name.split_once('-');
+            let parts = parts.map(|(level, first)| {
+                let level = number(level, 2).and_then(|level| u8::try_from(level).ok());
+                (level, number(first, 12))
+            });
+            match parts {
+                Some((Some(level), Some(first))) => {
+                    folder.tree_files.insert((level, first));
+                }
+                _ => folder.strangers.push(format!("tree/{}", shown(&name))),
             }
         }
         if folder.root.join("checkpoints").is_dir() {
@@ -85,15 +104,6 @@ impl Folder {
         self.root.join(name)
     }
 
-    /// The levels that the tree folder has a file for, ascending.
-    pub(crate) fn levels(&self) -> Vec<u8> {
-        let names = self.names("tree").unwrap_or_default();
-        let level = |name: &String| u8::try_from(number(name, 2)?).ok();
-        let mut levels: Vec<u8> = names.iter().filter_map(level).collect();
-        levels.sort_unstable();
-        levels
-    }
-
     fn names(&self, folder: &str) -> Result<Vec<String>, CouldNotRead> {
         let path = self.path(folder);
         let failed = |error: io::Error| CouldNotRead::new(&path, error);
@@ -121,8 +131,8 @@ pub(crate) fn checkpoint_file(size: u64) -> String {
     format!("checkpoints/{size:016}")
 }
 
-pub(crate) fn tree_file(level: u8) -> String {
-    format!("tree/{level:02}")
+pub(crate) fn tree_file(level: u8, first: u64) -> String {
+    format!("tree/{level:02}-{first:012}")
 }
 
 fn number(name: &str, digits: usize) -> Option<u64> {

@@ -1,7 +1,6 @@
 //! `candor-audit ledger`.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use candor_ledger::entry::Params;
@@ -137,8 +136,12 @@ impl<I: Iterator<Item = u64>> Audit<'_, I> {
         if !self.replay.push_entry(line, &mut collect) {
             return;
         }
+        let per_file = self.entries_per_file();
         for (level, index, hash) in completed {
-            if let Some((name, problem)) = self.tree.expect(self.folder, level, hash) {
+            for (name, problem) in self
+                .tree
+                .expect(self.folder, per_file, (level, index), hash)
+            {
                 self.differs(&name, &problem, |_| last_below(level, index));
             }
         }
@@ -179,19 +182,14 @@ impl<I: Iterator<Item = u64>> Audit<'_, I> {
         if self.replay.stopped().is_some() {
             return;
         }
-        let levels = self.folder.levels();
-        let unknown = levels
-            .into_iter()
-            .filter(|level| !self.tree.0.contains_key(level));
-        for level in unknown.collect::<Vec<_>>() {
-            let (name, problem) = (tree_file(level), Difference::Long { pieces: 0 });
-            self.differs(&name, &problem, |_| Seq(0));
+        let size = self.replay.size();
+        let Tree { current, compared } = std::mem::take(&mut self.tree);
+        for (level, first) in self.folder.tree_files.difference(&compared) {
+            let (name, problem) = (tree_file(*level, *first), Difference::Long { pieces: 0 });
+            self.differs(&name, &problem, |_| Seq(size.0));
         }
-        for (_, derived) in std::mem::take(&mut self.tree.0) {
-            let size = self.replay.size();
-            if let Some((name, problem)) = derived.end() {
-                self.differs(&name, &problem, |_| Seq(size.0));
-            }
+        for (name, problem) in current.into_values().filter_map(Derived::end) {
+            self.differs(&name, &problem, |_| Seq(size.0));
         }
     }
 
@@ -256,16 +254,19 @@ impl<I: Iterator<Item = u64>> Audit<'_, I> {
         self.replay.stop();
     }
 
-    /// Whether the next entry belongs into the file that starts at `first`. The genesis says how
-    /// many go into one, and that never changes.
+    /// Whether the next entry belongs into the file that starts at `first`.
     fn continues_in(&mut self, first: u64) -> bool {
+        self.replay.size().0 < first.saturating_add(self.entries_per_file())
+    }
+
+    /// Entries in a file of entries, and nodes in one of the tree. The genesis says how many, and
+    /// that never changes.
+    fn entries_per_file(&mut self) -> u64 {
         if self.entries_per_file.is_none() {
             self.entries_per_file = self.replay.log().map(|log| log.params.entries_per_file);
         }
-        let most = self
-            .entries_per_file
-            .unwrap_or(Params::DEFAULT.entries_per_file);
-        self.replay.size().0 < first.saturating_add(most)
+        self.entries_per_file
+            .unwrap_or(Params::DEFAULT.entries_per_file)
     }
 
     /// Whether every checkpoint kept was passed already.
@@ -288,29 +289,38 @@ fn last_below(level: u8, index: u64) -> Seq {
     Seq(((index + 1) << level) - 1)
 }
 
-/// The stored levels, each open where the comparison stands.
+/// The stored nodes, of each level the file open in which the comparison stands.
 #[derive(Default)]
-struct Tree(BTreeMap<u8, Derived>);
+struct Tree {
+    current: BTreeMap<u8, Derived>,
+    /// Every file opened so far.
+    compared: BTreeSet<(u8, u64)>,
+}
 
 impl Tree {
+    /// Compares the next node of a level; there may be a difference at the end of the file that the
+    /// one before it filled, too.
     fn expect(
         &mut self,
         folder: &Folder,
-        level: u8,
+        per_file: u64,
+        (level, index): (u8, u64),
         hash: NodeHash,
-    ) -> Option<(String, Difference)> {
-        let derived = match self.0.entry(level) {
-            Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(vacant) => {
-                let (derived, problem) = Derived::open(folder, tree_file(level));
-                let derived = vacant.insert(derived);
-                if let Some(problem) = problem {
-                    return Some((derived.name.clone(), problem));
-                }
-                derived
-            }
-        };
-        let problem = derived.expect(hash.0)?;
-        Some((derived.name.clone(), problem))
+    ) -> Vec<(String, Difference)> {
+        let mut differences = Vec::new();
+        let first = index - index % per_file;
+        if index == first {
+            let (derived, problem) = Derived::open(folder, tree_file(level, first));
+            let name = derived.name.clone();
+            differences.extend(problem.map(|problem| (name, problem)));
+            self.compared.insert((level, first));
+            let full = self.current.insert(level, derived);
+            differences.extend(full.and_then(Derived::end));
+        }
+        if let Some(derived) = self.current.get_mut(&level) {
+            let problem = derived.expect(hash.0);
+            differences.extend(problem.map(|problem| (derived.name.clone(), problem)));
+        }
+        differences
     }
 }

@@ -505,16 +505,18 @@ fn a_well_signed_ledger_with_a_hit_on_a_revoked_result_exits_1() {
 #[test]
 fn damaged_derived_files_exit_1_and_are_named() {
     type Spoil = fn(&mut Vec<u8>);
-    let spoil: [(&str, Spoil, u64); 5] = [
-        ("tree/00", |bytes| bytes[32 * 7] ^= 1, 7),
-        ("tree/03", |bytes| bytes[32 * 2] ^= 1, 23),
-        ("tree/08", |bytes| bytes.clear(), 255),
+    let spoil: [(&str, Spoil, u64); 7] = [
+        ("tree/00-000000000000", |bytes| bytes[32 * 7] ^= 1, 7),
+        ("tree/00-000000000256", |bytes| bytes[32 * 7] ^= 1, 263),
+        ("tree/03-000000000000", |bytes| bytes[32 * 2] ^= 1, 23),
+        ("tree/08-000000000000", |bytes| bytes.clear(), 255),
+        ("tree/00-000000000000", |bytes| bytes.extend([0; 32]), 256),
         (
             "entries/000000000256.offsets",
             |bytes| bytes[8 * 3] ^= 1,
             259,
         ),
-        ("tree/00", |bytes| bytes.extend([0; 32]), 299),
+        ("tree/00-000000000256", |bytes| bytes.extend([0; 32]), 299),
     ];
     for (name, change, seq) in spoil {
         let desk = Desk::new();

@@ -130,17 +130,17 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         let path = |name: &str| outside.path().join(name);
         fs::create_dir_all(path("a/tree")).unwrap();
-        fs::write(path("a/tree/00"), [1, 2, 3]).unwrap();
+        fs::write(path("a/tree/00-000000000000"), [1, 2, 3]).unwrap();
         fs::write(path("a/empty"), []).unwrap();
         copy(&path("a"), &path("b")).unwrap();
         let both = [path("a"), path("b")];
         assert_eq!(same(&both).unwrap(), Same { files: 2, bytes: 3 });
 
-        fs::write(path("b/tree/00"), [1, 2, 4]).unwrap();
+        fs::write(path("b/tree/00-000000000000"), [1, 2, 4]).unwrap();
         assert!(same(&both).unwrap_err().to_string().contains("byte 2"));
-        fs::write(path("b/tree/00"), [1, 2]).unwrap();
+        fs::write(path("b/tree/00-000000000000"), [1, 2]).unwrap();
         assert!(same(&both).unwrap_err().to_string().contains("byte 2"));
-        fs::write(path("b/tree/00"), [1, 2, 3]).unwrap();
+        fs::write(path("b/tree/00-000000000000"), [1, 2, 3]).unwrap();
         fs::write(path("b/more"), []).unwrap();
         assert!(same(&both).unwrap_err().to_string().contains("more"));
         replace(&path("b"), &path("a")).unwrap();

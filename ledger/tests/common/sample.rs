@@ -314,7 +314,10 @@ impl Sample {
             });
         }
         for (level, hashes) in levels.iter().enumerate() {
-            fs::write(ledger.join(format!("tree/{level:02}")), hashes).unwrap();
+            for (file, hashes) in hashes.chunks(per_file * 32).enumerate() {
+                let name = format!("tree/{level:02}-{:012}", file * per_file);
+                fs::write(ledger.join(name), hashes).unwrap();
+            }
         }
         for (size, note) in &self.notes {
             fs::write(ledger.join(format!("checkpoints/{size:016}")), note).unwrap();

@@ -8,7 +8,7 @@
 use candor_ledger::tree::{NodeHash, leaf_hash, node_hash};
 
 use super::entries::ENTRY_BYTES_MAX;
-use super::{Shared, StoreError, names, read_locked, tree};
+use super::{Shared, StoreError, names, read_locked};
 use crate::env::Disk;
 
 impl<D: Disk> Shared<D> {
@@ -47,20 +47,20 @@ impl<D: Disk> Shared<D> {
             );
             if stored != own && below == 0 {
                 // The parent holds neither: the leaf is bad, unless entry and parent both are.
-                return Ok(tree::damaged(below, child, text(&own), text(&stored)));
+                return Ok(self.tree.damaged(below, child, text(&own), text(&stored)));
             }
             if stored != own {
                 return self.find_node(below, child);
             }
         }
-        Ok(tree::damaged(level, index, text(&own), text(&stored)))
+        Ok(self.tree.damaged(level, index, text(&own), text(&stored)))
     }
 
     /// An entry does not hash to its leaf: where a parent holds the leaf, the entry is damaged.
     pub(super) fn blame_entry(&self, seq: u64, own: &NodeHash, stored: &NodeHash) -> StoreError {
         match self.parent_holds(seq) {
             Err(error) => error,
-            Ok(Some(false)) => tree::damaged(0, seq, text(own), text(stored)),
+            Ok(Some(false)) => self.tree.damaged(0, seq, text(own), text(stored)),
             // The last entry has no parent yet; its chain head then stands in the marker.
             Ok(Some(true) | None) => {
                 let file = names::lines(self.entries.first_of(seq));

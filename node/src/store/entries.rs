@@ -8,12 +8,12 @@
 //!
 //! A file exists from its first entry on, so that equal ledgers have equal folders.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::dirty::Dirty;
-use super::{StoreError, bytes_of, locked, names, u64_of};
+use super::open_files::OpenFiles;
+use super::{StoreError, bytes_of, names, u64_of};
 use crate::env::{Disk, DiskFile, OpenMode};
 use candor_ledger::ids::Seq;
 
@@ -153,13 +153,8 @@ pub(super) fn check(seq: Seq, entry: &[u8]) -> Result<(), StoreError> {
 pub(super) struct EntryFiles<D: Disk> {
     disk: D,
     per_file: u64,
-    open: Mutex<OpenPairs<D::File>>,
-}
-
-/// Open pairs by first seq, each with the tick of its last use.
-struct OpenPairs<F> {
-    pairs: BTreeMap<u64, (u64, Arc<Pair<F>>)>,
-    tick: u64,
+    /// By first seq.
+    open: OpenFiles<u64, Pair<D::File>>,
 }
 
 /// Why a run was not read.
@@ -186,14 +181,10 @@ pub(super) struct Span {
 
 impl<D: Disk> EntryFiles<D> {
     pub(super) fn new(disk: D, per_file: u64) -> Self {
-        let open = Mutex::new(OpenPairs {
-            pairs: BTreeMap::new(),
-            tick: 0,
-        });
         Self {
             disk,
             per_file,
-            open,
+            open: OpenFiles::new(OPEN_FILES_MAX),
         }
     }
 
@@ -308,33 +299,9 @@ impl<D: Disk> EntryFiles<D> {
 
     fn pair(&self, seq: u64) -> Result<Arc<Pair<D::File>>, StoreError> {
         let first = self.first_of(seq);
-        if let Some(pair) = locked(&self.open).used(first) {
-            return Ok(pair);
-        }
-        // Opened outside the lock: two readers may both do it, and one handle is dropped.
-        let pair = Pair::open(&self.disk, first, OpenMode::Read).map(Arc::new);
-        let pair = pair.map_err(|error| absent(error, first))?;
-        locked(&self.open).keep(first, Arc::clone(&pair));
-        Ok(pair)
-    }
-}
-
-impl<F> OpenPairs<F> {
-    fn used(&mut self, first: u64) -> Option<Arc<Pair<F>>> {
-        self.tick += 1;
-        let (used, pair) = self.pairs.get_mut(&first)?;
-        *used = self.tick;
-        Some(Arc::clone(pair))
-    }
-
-    fn keep(&mut self, first: u64, pair: Arc<Pair<F>>) {
-        if self.pairs.len() >= OPEN_FILES_MAX {
-            let oldest = self.pairs.iter().min_by_key(|(_, (used, _))| *used);
-            if let Some(oldest) = oldest.map(|(first, _)| *first) {
-                self.pairs.remove(&oldest);
-            }
-        }
-        self.pairs.insert(first, (self.tick, pair));
+        let open = || Pair::open(&self.disk, first, OpenMode::Read);
+        let pair = self.open.file(first, open);
+        pair.map_err(|error| absent(error, first))
     }
 }
 

@@ -90,14 +90,17 @@ pub enum StoreError {
         /// What was found in the slots.
         why: String,
     },
-    /// A newer version wrote these files.
-    #[error("`{file}` has format version `{found}`, this program knows `{known}`")]
+    /// Another version of this program wrote these files; nothing was changed.
+    #[error(
+        "`{file}` has format version `{found}`, this program reads `{known}`: start the version \
+         that wrote it, or join this node to the cluster with an empty folder"
+    )]
     FormatUnknown {
         /// The file.
         file: String,
         /// Its version.
         found: u32,
-        /// The newest version known here.
+        /// The version read here.
         known: u32,
     },
     /// The system refused a read or write; of a writer, the process must end.

@@ -7,7 +7,7 @@
 //! checkpoints. The readable slot of the greatest generation counts.
 //!
 //! ```text
-//! slot   "CANDORMK" | u32 format = 1 | u32 length of the body | body | SHA3-256 of all before
+//! slot   "CANDORMK" | u32 format = 2 | u32 length of the body | body | SHA3-256 of all before
 //! body   u64 generation | u64 size | 32 bytes chain head | 32 bytes root
 //!        | u8 0, or 1 and u64 term | u64 leader | u64 index                 last applied log id
 //!        | u8 0, or 1 and u32 length | bytes                               Raft membership, opaque
@@ -38,8 +38,9 @@ use crate::env::{Disk, MODE_PUBLIC};
 
 const MAGIC: [u8; 8] = *b"CANDORMK";
 
-/// The newest format version that this program writes and reads.
-const FORMAT: u32 = 1;
+/// The format version that this program writes and reads. Version 1 stood over tree files of another
+/// layout: one for each level.
+const FORMAT: u32 = 2;
 
 /// What is durable: everything up to it, nothing promised beyond it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! ```text
 //! ledger/entries/000000000000.jsonl      entries, one a line           (entries.rs)
 //! ledger/entries/000000000000.offsets    where each line ends
-//! ledger/tree/00                         complete nodes of one level   (tree.rs)
+//! ledger/tree/00-000000000000            complete nodes of one level   (tree.rs)
 //! ledger/checkpoints/0000000000000042    signed notes                  (checkpoints.rs)
 //! values/<tenant>/00000000.pack          values of one tenant          (values.rs)
 //! marker.0, marker.1                     what is durable               (marker.rs)
@@ -31,6 +31,7 @@ mod error;
 mod marker;
 mod marker_writer;
 mod names;
+mod open_files;
 mod reader;
 mod recover;
 mod register;
@@ -67,7 +68,7 @@ use self::values::{PackWriter, Values};
 /// Numbers that decide how bytes are spread over files. Nodes of one origin must agree on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Entries in one file.
+    /// Entries in one file of entries, and nodes in one file of the tree.
     pub entries_per_file: u64,
     /// Length from which on a pack gets no further frame.
     pub pack_bytes_max: u64,

@@ -20,9 +20,9 @@ pub(super) fn offsets(first: u64) -> String {
     format!("{ENTRIES}/{first:012}.offsets")
 }
 
-/// Complete nodes of one level.
-pub(super) fn level(level: u8) -> String {
-    format!("{TREE}/{level:02}")
+/// Complete nodes of one level, from index `first` of that level on.
+pub(super) fn nodes(level: u8, first: u64) -> String {
+    format!("{TREE}/{level:02}-{first:012}")
 }
 
 /// One signed note.

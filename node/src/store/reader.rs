@@ -296,7 +296,7 @@ impl<D: Disk> Nodes for Shared<D> {
     }
 }
 
-fn path_error(error: PathError<StoreError>) -> StoreError {
+pub(super) fn path_error(error: PathError<StoreError>) -> StoreError {
     match error {
         PathError::IndexOutsideTree { index, size } => StoreError::Beyond {
             asked: index.0,

@@ -7,15 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 
 use candor_ledger::digest::ChainHash;
-use candor_ledger::tree::{Frontier, NodeHash};
+use candor_ledger::ids::Seq;
+use candor_ledger::tree::{Frontier, NodeHash, inclusion_path, leaf_hash, verify_inclusion};
 
 use super::checkpoints::Checkpoints;
 use super::dirty::Dirty;
 use super::entries::{EntryFiles, EntryWriter};
 use super::marker::{self, Marker, Slots};
+use super::reader::path_error;
 use super::register::Register;
 use super::tails;
-use super::tree::{self, NODE_BYTES, RecentNodes, TreeFiles, TreeWriter};
+use super::tree::{self, RecentNodes, TreeFiles, TreeWriter};
 use super::values::{PackLengths, PackWriter, Values};
 use super::{Layout, Ledger, MarkerWriter, Opened, Published, Shared, StoreError, names};
 use crate::env::{Disk, DiskFile, OpenMode};
@@ -50,7 +52,7 @@ pub(super) fn open<D: Disk>(disk: D, layout: Layout) -> Result<Opened<D>, StoreE
     let shared = Arc::new(shared);
     let ledger = Ledger {
         entries: EntryWriter::new(disk.clone(), layout.entries_per_file, marker.size.0, end),
-        tree: TreeWriter::new(disk.clone(), frontier),
+        tree: TreeWriter::new(disk.clone(), layout.entries_per_file, frontier),
         packs: PackWriter::new(disk, layout.pack_bytes_max),
         shared: Arc::clone(&shared),
         stopped: false,
@@ -115,7 +117,7 @@ fn shared<D: Disk>(
     let shared = Shared {
         published: RwLock::new(published),
         entries: EntryFiles::new(disk.clone(), layout.entries_per_file),
-        tree: TreeFiles::new(disk.clone()),
+        tree: TreeFiles::new(disk.clone(), layout.entries_per_file),
         checkpoints: Checkpoints::new(marker.checkpoints.clone()),
         values,
         dirty: Dirty::default(),
@@ -178,9 +180,9 @@ impl<D: Disk> Check<'_, D> {
     fn tree(&self) -> Result<Frontier, StoreError> {
         let size = self.marker.size.0;
         let lengths = lengths(&self.shared.disk, names::TREE)?;
-        for level in 0..tree::levels(size) {
-            let bytes = (size >> level) * NODE_BYTES;
-            holds(&lengths, &names::level(level), 0, bytes, false)?;
+        for file in tree::files(size, self.layout.entries_per_file) {
+            let seq = file.first << file.level;
+            holds(&lengths, &file.name(), seq, file.bytes(), file.whole)?;
         }
         let mut nodes = Vec::new();
         let of_size = (0..tree::levels(size))
@@ -200,19 +202,24 @@ impl<D: Disk> Check<'_, D> {
         }
     }
 
-    /// The first entry: every checkpoint takes the log's name from it.
+    /// The first entry, up to the root: every checkpoint takes the log's name from it, and the way
+    /// leads through whole files, of which the marker has no tail.
     fn genesis(&self) -> Result<(), StoreError> {
-        if self.marker.size.0 > 0 {
-            self.shared.run(0, 1, 0)?;
+        let (first, size) = (Seq(0), self.marker.size);
+        if !size.covers(first) {
+            return Ok(());
         }
-        Ok(())
+        let entry = self.shared.run(0, 1, 0)?.concat();
+        let path = inclusion_path(self.shared, first, size).map_err(path_error)?;
+        let under = verify_inclusion(&leaf_hash(&entry), first, size, &path, &self.marker.root);
+        under.map_err(|_| self.no_root(None))
     }
 
-    /// Every node of the frontier agrees with its children, yet together they are another tree.
+    /// Every node looked at agrees with its children, yet together they are another tree.
     fn no_root(&self, found: Option<NodeHash>) -> StoreError {
         let last = self.marker.size.0.saturating_sub(1);
         let expected = format!("nodes with root `{}`", self.marker.root);
-        let found = found.map_or("no frontier".to_owned(), |root| format!("`{root}`"));
+        let found = found.map_or("another tree".to_owned(), |root| format!("`{root}`"));
         StoreError::damaged(names::TREE, last, expected, found)
     }
 
@@ -267,8 +274,7 @@ fn cut<D: Disk>(disk: &D, layout: Layout, marker: &Marker, end: u64) -> Result<(
         entries.insert(names::offsets(first), Some(offsets * 8));
     }
     cut_dir(disk, names::ENTRIES, &entries)?;
-    let levels = 0..tree::levels(size);
-    let nodes = levels.map(|level| (names::level(level), Some((size >> level) * NODE_BYTES)));
+    let nodes = tree::files(size, per_file).map(|file| (file.name(), Some(file.bytes())));
     cut_dir(disk, names::TREE, &nodes.collect())?;
     let checkpoints = marker.checkpoints.keys();
     let kept = checkpoints.map(|size| (names::checkpoint(*size), None));

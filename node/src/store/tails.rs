@@ -25,8 +25,11 @@ pub(super) struct Tail {
 /// The tails of a ledger of this size, which may have grown since.
 pub(super) fn of<D: Disk>(shared: &Shared<D>, size: u64) -> Result<Vec<Tail>, StoreError> {
     let mut lengths = Vec::new();
-    for level in 0..tree::levels(size) {
-        lengths.push((names::level(level), (size >> level) * tree::NODE_BYTES));
+    for file in tree::files(size, shared.tree.per_file()) {
+        // Nothing is written behind a whole file.
+        if !file.whole {
+            lengths.push((file.name(), file.bytes()));
+        }
     }
     let first = shared.entries.first_of(size);
     if let Some(last) = TreeSize(size).last()

@@ -262,38 +262,44 @@ fn refuses_what_is_no_entry_or_value_before_writing() {
 }
 
 #[test]
-fn the_65537th_entry_opens_the_second_file() {
+fn every_65536_entries_offsets_and_nodes_of_a_level_fill_a_file() {
     let disk = SimDisk::new();
     let mut a = Ledger::open(disk.clone()).unwrap();
-    let size = ENTRIES_PER_FILE + 2;
+    let size = 2 * ENTRIES_PER_FILE + 2;
     let lines: Vec<String> = (0..size).map(|seq| seq.to_string()).collect();
     a.ledger.append(&lines).unwrap();
     a.markers.write(draft(&a.ledger, 1)).unwrap();
     let reader = Ledger::open(disk.clone()).unwrap().ledger.reader();
-    let from = ENTRIES_PER_FILE - 2;
-    let found = reader.entries(Seq(from)..Seq(size), u64::MAX).unwrap();
-    let expected: Vec<Vec<u8>> = (from..size).map(|seq| seq.to_string().into()).collect();
-    assert_eq!(found, expected);
-    assert_eq!(
-        reader.root_at(TreeSize(size)).unwrap(),
-        a.ledger.reader().tip().root
-    );
-    let files: Vec<(String, u64)> = disk
-        .list("ledger/entries")
-        .unwrap()
-        .into_iter()
-        .map(|e| (e.name, e.len))
-        .collect();
-    let named = |name: &str| {
-        files
-            .iter()
-            .find(|(found, _)| found == name)
-            .map(|(_, len)| *len)
+    for from in [ENTRIES_PER_FILE - 2, size - 4] {
+        let found = reader.entries(Seq(from)..Seq(from + 4), u64::MAX).unwrap();
+        let expected: Vec<Vec<u8>> = (from..from + 4).map(|n| n.to_string().into()).collect();
+        assert_eq!(found, expected);
+    }
+    let root = a.ledger.reader().tip().root;
+    assert_eq!(reader.root_at(TreeSize(size)).unwrap(), root);
+    for seq in [0, ENTRIES_PER_FILE - 1, ENTRIES_PER_FILE, size - 1] {
+        let path = reader.inclusion(Seq(seq), TreeSize(size)).unwrap();
+        let leaf = leaf_hash(seq.to_string().as_bytes());
+        verify_inclusion(&leaf, Seq(seq), TreeSize(size), &path, &root).unwrap();
+    }
+    let lengths = |dir| -> BTreeMap<String, u64> {
+        let found = disk.list(dir).unwrap().into_iter();
+        found.map(|entry| (entry.name, entry.len)).collect()
     };
-    assert_eq!(named("000000000000.offsets"), Some(ENTRIES_PER_FILE * 8));
-    assert_eq!(named("000000065536.offsets"), Some(2 * 8));
-    assert_eq!(named("000000065536.jsonl"), Some(2 * 6));
-    assert_eq!(files.len(), 4);
+    let entries = lengths("ledger/entries");
+    assert_eq!(entries.len(), 6);
+    assert_eq!(entries["000000000000.offsets"], ENTRIES_PER_FILE * 8);
+    assert_eq!(entries["000000065536.offsets"], ENTRIES_PER_FILE * 8);
+    assert_eq!(entries["000000131072.offsets"], 2 * 8);
+    assert_eq!(entries["000000131072.jsonl"], 2 * 7);
+    let tree = lengths("ledger/tree");
+    assert_eq!(tree.len(), 3 + 2 + 16);
+    assert_eq!(tree["00-000000000000"], ENTRIES_PER_FILE * 32);
+    assert_eq!(tree["00-000000065536"], ENTRIES_PER_FILE * 32);
+    assert_eq!(tree["00-000000131072"], 2 * 32);
+    assert_eq!(tree["01-000000000000"], ENTRIES_PER_FILE * 32);
+    assert_eq!(tree["01-000000065536"], 32);
+    assert_eq!(tree["17-000000000000"], 32);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn full(generation: u64) -> Marker {
             ("b/b".to_owned(), BTreeMap::new()),
         ]),
         tails: vec![Tail {
-            file: "ledger/tree/00".to_owned(),
+            file: "ledger/tree/00-000000065536".to_owned(),
             offset: 1 << 21,
             bytes: vec![1; 200],
         }],
@@ -79,11 +79,14 @@ fn refuses_fields_that_do_not_fit() {
             "{counts:?}"
         );
     }
-    let newer = Marker::decode("marker.0", &sealed(body, 2)).unwrap_err();
-    assert!(
-        matches!(newer, StoreError::FormatUnknown { found: 2, .. }),
-        "{newer}"
-    );
+    // Version 1 stood over another layout of the tree's files.
+    for other in [1, 3] {
+        let refused = Marker::decode("marker.0", &sealed(body, other)).unwrap_err();
+        assert!(
+            matches!(refused, StoreError::FormatUnknown { found, .. } if found == other),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

@@ -152,12 +152,16 @@ fn crashes(pending: &[Pending], steps: usize) -> Vec<Crash> {
 /// INV-1, INV-3.
 #[test]
 fn a_crash_at_any_step_recovers_exactly_a_durable_marker_and_grows_to_the_same_bytes() {
-    const ROUNDS: u64 = 5;
+    // 19 entries: three files of entries and of leaves, two of their parents.
+    const ROUNDS: u64 = 7;
     let disk = SimDisk::new();
     disk.record();
     let story = grow(&disk, ROUNDS);
     let history = disk.history().unwrap();
     let reference = dump(&disk, "ledger");
+    for rolled in [names::lines(16), names::nodes(0, 16), names::nodes(1, 8)] {
+        assert!(reference.contains_key(&rolled), "{rolled}");
+    }
     let mut tried = 0;
     for steps in 0..=history.len() {
         let before = history.disk_after(steps);
@@ -216,7 +220,7 @@ fn puts_back_a_block_that_a_cut_off_write_has_spoilt() {
     ];
     for file in files
         .into_iter()
-        .chain(["ledger/tree/00", "ledger/tree/01"])
+        .chain(["ledger/tree/00-000000000000", "ledger/tree/01-000000000000"])
     {
         assert!(spoilt.contains(file), "{spoilt:?}");
     }

@@ -25,16 +25,17 @@ fn at_rest() -> SimDisk {
 /// Where in a file, as an error should name it.
 fn place(disk: &SimDisk, file: &str, byte: usize) -> u64 {
     let name = file.rsplit('/').next().unwrap();
+    let byte_u64 = u64_of(byte);
+    if let Some((level, first)) = name.split_once('-') {
+        return (first.parse::<u64>().unwrap() + byte_u64 / 32) << level.parse::<u8>().unwrap();
+    }
     let (first, kind) = name.split_once('.').unwrap_or((name, ""));
     let first = first.parse::<u64>().unwrap();
-    let byte_u64 = u64_of(byte);
     if kind == "offsets" {
         first + byte_u64 / 8
     } else if kind == "jsonl" {
         let bytes = disk.read(file).unwrap().unwrap();
         first + u64_of(bytes[..byte].split(|b| *b == b'\n').count() - 1)
-    } else if file.starts_with("ledger/tree/") {
-        (byte_u64 / 32) << first
     } else {
         first
     }
