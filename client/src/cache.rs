@@ -6,7 +6,7 @@ use std::time::Duration;
 use candor_ledger::entry::{
     Entry, MissReason, Model, Op, Revocation, SemanticMatch, Subject, Told,
 };
-use candor_ledger::fingerprint::{FieldError, Fingerprint, Pattern};
+use candor_ledger::fingerprint::{FieldError, Fingerprint, FingerprintFields, Pattern};
 use candor_ledger::ids::{RequestId, Seq};
 use candor_ledger::time::Micros;
 use candor_proto::audit_v1::{self, Acknowledgement, CheckpointProof};
@@ -164,7 +164,7 @@ impl Client {
     /// As there.
     pub async fn get(&self, fields: &impl Fields, options: GetOptions) -> Result<Lookup, Error> {
         let semantic = fields.semantic_match()?;
-        let fields = fields.to_fingerprint_fields()?;
+        let fields = self.concealed(fields)?;
         if fields.pattern() == Pattern::ResultOnly {
             let problem = "has pattern `result-only`, which does not name its input".to_owned();
             let field = "fingerprint";
@@ -186,6 +186,7 @@ impl Client {
         let inner = &*self.inner;
         let subject = Subject::Fingerprint(fingerprint);
         let max_age = options.max_age.unwrap_or(inner.max_age);
+        let semantic = inner.conceal_match(semantic);
         let (semantic, subject) = (semantic.as_ref(), &subject);
         let send = |line: Line, id: RequestId| {
             let message = wire::GetRequest {
@@ -211,7 +212,8 @@ impl Client {
                 max_age,
                 now: inner.around.now(),
             };
-            lookup::lookup(&asked, result, under.as_deref())
+            let found = lookup::lookup(&asked, result, under.as_deref())?;
+            inner.open(found).map_err(Doubt::Final)
         };
         let (deadline, id) = (
             inner.deadline(options.timeout),
@@ -236,7 +238,8 @@ impl Client {
             options: options.clone(),
             ..SetItem::new(fields, output, ttl)?
         };
-        let (inner, item) = (&*self.inner, &item);
+        let inner = &*self.inner;
+        let item = &inner.conceal_item(item)?;
         let subject = &Subject::Fingerprint(item.fields.fingerprint());
         let send = |line: Line, id: RequestId| {
             let message = wire::SetRequest {
@@ -507,7 +510,66 @@ pub(crate) struct Made {
     pub(crate) refused: Option<audit_v1::Refused>,
 }
 
+impl Client {
+    /// The fingerprint under which this client looks a computation up. With a tenant key it is
+    /// another one than without.
+    ///
+    /// # Errors
+    /// [`FieldError`] names the first field that has no one spelling.
+    pub fn fingerprint(&self, fields: &impl Fields) -> Result<Fingerprint, FieldError> {
+        Ok(self.concealed(fields)?.fingerprint())
+    }
+
+    fn concealed(&self, fields: &impl Fields) -> Result<FingerprintFields, FieldError> {
+        self.inner.conceal(fields.to_fingerprint_fields()?)
+    }
+}
+
 impl Inner {
+    /// Fields as the nodes may see them.
+    pub(crate) fn conceal(
+        &self,
+        fields: FingerprintFields,
+    ) -> Result<FingerprintFields, FieldError> {
+        match &self.tenant_key {
+            Some(key) => key.conceal(fields),
+            None => Ok(fields),
+        }
+    }
+
+    pub(crate) fn conceal_match(&self, semantic: Option<SemanticMatch>) -> Option<SemanticMatch> {
+        match &self.tenant_key {
+            Some(key) => semantic.map(|semantic| key.conceal_match(semantic)),
+            None => semantic,
+        }
+    }
+
+    pub(crate) fn conceal_item(&self, item: SetItem) -> Result<SetItem, FieldError> {
+        match &self.tenant_key {
+            Some(key) => item.concealed(key),
+            None => Ok(item),
+        }
+    }
+
+    /// A verified value as the caller wants it: decrypted, where a tenant key is held.
+    pub(crate) fn open(&self, found: Lookup) -> Result<Lookup, Error> {
+        let Some(key) = &self.tenant_key else {
+            return Ok(found);
+        };
+        let mut hit = match found {
+            Lookup::Hit(hit) => hit,
+            miss @ Lookup::Miss(_) => return Ok(miss),
+        };
+        let opened = key.open(&hit.about.media_type, &hit.value);
+        let (media_type, value) = opened.map_err(|problem| {
+            let seq = hit.about.write_seq;
+            Error::NotOpened { seq, problem }
+        })?;
+        hit.about.media_type = media_type;
+        hit.value = value;
+        Ok(Lookup::Hit(hit))
+    }
+
     pub(crate) fn asked<'a>(&'a self, subject: &'a Subject, request_id: RequestId) -> Asked<'a> {
         Asked {
             tenant: &self.tenant,

@@ -13,6 +13,7 @@ use crate::endpoint::Endpoints;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::misbehaviour::Misbehaviour;
+use crate::privacy::TenantKey;
 use crate::request_id::IdMint;
 use crate::retry::Budget;
 use crate::surroundings::Surroundings;
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) policy: Policy,
     pub(crate) origin: String,
     pub(crate) tenant: String,
+    pub(crate) tenant_key: Option<Arc<TenantKey>>,
     pub(crate) max_age: Duration,
     pub(crate) timeout: Duration,
     pub(crate) attempt_timeout: Duration,
@@ -59,6 +61,7 @@ pub(crate) struct Inner {
 pub struct ClientBuilder {
     endpoints: Vec<String>,
     tenant: Option<String>,
+    tenant_key: Option<Arc<TenantKey>>,
     origin: Option<String>,
     token: Option<String>,
     policy: Option<String>,
@@ -123,6 +126,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// Sends nothing but pseudonyms and ciphertext made with this key, and reads only what was
+    /// written with it.
+    #[must_use]
+    pub fn tenant_key(mut self, key: impl Into<Arc<TenantKey>>) -> Self {
+        self.tenant_key = Some(key.into());
         self
     }
 
@@ -212,6 +223,14 @@ impl ClientBuilder {
         let tenant = tenant.ok_or_else(|| {
             ConfigError::setting("tenant", "is missing: answers are checked against it")
         })?;
+        if let Some(key) = self
+            .tenant_key
+            .as_ref()
+            .filter(|key| key.tenant() != tenant)
+        {
+            let problem = format!("is the key of `{}`, not of `{tenant}`", key.tenant());
+            return Err(ConfigError::setting("tenant_key_file", problem).into());
+        }
         let policy = policy_of(self.policy.as_deref())?;
         let origin = origin_of(&policy, self.origin)?;
         let around = self.surroundings.unwrap_or_else(Surroundings::real);
@@ -230,6 +249,7 @@ impl ClientBuilder {
             policy,
             origin,
             tenant,
+            tenant_key: self.tenant_key,
             max_age: self.max_age.unwrap_or(MAX_AGE),
             timeout: self.timeout.unwrap_or(TIMEOUT),
             attempt_timeout: self.attempt_timeout.unwrap_or(ATTEMPT_TIMEOUT),
@@ -246,6 +266,7 @@ impl From<Config> for ClientBuilder {
         Self {
             endpoints: config.endpoints,
             tenant: Some(config.tenant),
+            tenant_key: config.tenant_key,
             origin: config.origin,
             token: config.token,
             policy: Some(config.policy),

@@ -4,6 +4,7 @@
 //! endpoints = ["http://127.0.0.1:7401", "http://127.0.0.1:7402"]
 //! tenant = "acme"                       # whose results; answers about another one are refused
 //! token_file = "token"                  # or token = "..."
+//! tenant_key_file = "tenant.key"        # optional: nodes see pseudonyms and ciphertext only
 //! policy_file = "policy.txt"            # the keys that are trusted; never taken from a server
 //! checkpoint_file = "checkpoint.note"   # optional: remembers across runs
 //! misbehaviour_dir = "."                # optional: where proofs of a lying log are written
@@ -14,10 +15,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
+use crate::privacy::TenantKey;
 use crate::surroundings;
 
 /// Where a client configuration lies when nothing else is said: what `candor dev` writes.
@@ -76,6 +80,8 @@ pub struct Config {
     pub endpoints: Vec<String>,
     /// Whose results these are.
     pub tenant: String,
+    /// With it nodes see pseudonyms and ciphertext only.
+    pub tenant_key: Option<Arc<TenantKey>>,
     /// The log, when the policy names several.
     pub origin: Option<String>,
     /// Bearer token.
@@ -102,6 +108,7 @@ struct File {
     origin: Option<String>,
     token: Option<String>,
     token_file: Option<PathBuf>,
+    tenant_key_file: Option<PathBuf>,
     policy_file: PathBuf,
     checkpoint_file: Option<PathBuf>,
     misbehaviour_dir: Option<PathBuf>,
@@ -136,6 +143,10 @@ impl Config {
         Ok(Self {
             endpoints: file.endpoints,
             tenant: file.tenant,
+            tenant_key: match file.tenant_key_file {
+                Some(name) => Some(Arc::new(tenant_key(&beside(&name))?)),
+                None => None,
+            },
             origin: file.origin,
             token,
             policy: text_of(&beside(&file.policy_file))?,
@@ -165,6 +176,37 @@ pub fn find_config(given: Option<&Path>) -> Result<PathBuf, ConfigError> {
     } else {
         Err(ConfigError::NotFound)
     }
+}
+
+fn tenant_key(path: &Path) -> Result<TenantKey, ConfigError> {
+    refuse_open_secret(path)?;
+    let text = Zeroizing::new(text_of(path)?);
+    TenantKey::parse_secret_text(&text).map_err(|error| {
+        let problem = format!("cannot be used, `{}`: {error}", path.display());
+        ConfigError::setting("tenant_key_file", problem)
+    })
+}
+
+/// A secret that others on the machine can read is none.
+fn refuse_open_secret(path: &Path) -> Result<(), ConfigError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let unreadable = |problem| ConfigError::Unreadable {
+            path: path.to_owned(),
+            problem,
+        };
+        let metadata = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(unreadable(format!(
+                "its mode is {mode:o}; a secret's must be 600"
+            )));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
 }
 
 fn text_of(path: &Path) -> Result<String, ConfigError> {
@@ -206,5 +248,22 @@ mod tests {
             refused(&format!("{LEAST}token = \"a\"\ntoken_file = \"token\"\n")).contains("token")
         );
         assert!(refused(&format!("{LEAST}token_file = \"gone\"\n")).contains("gone"));
+        assert!(refused(&format!("{LEAST}tenant_key_file = \"token\"\n")).contains("mode"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_tenant_key_is_read_from_a_file_of_its_owner_and_belongs_to_the_tenant() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let key = TenantKey::generate("acme", &mut |bytes| bytes.fill(7)).unwrap();
+        let path = folder.path().join("tenant.key");
+        fs::write(&path, key.to_secret_text().as_bytes()).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let toml = format!("{LEAST}tenant_key_file = \"{}\"\n", path.display());
+        assert_eq!(read(&toml).unwrap().tenant_key.unwrap().id(), key.id());
+        fs::write(&path, "candor-tenant-key v1\n").unwrap();
+        let error = read(&toml).err().unwrap().to_string();
+        assert!(error.contains("tenant_key_file"), "{error}");
     }
 }

@@ -10,6 +10,7 @@ use candor_proto::ErrorCode;
 
 use crate::config::ConfigError;
 use crate::misbehaviour::Misbehaviour;
+use crate::privacy::OpenError;
 
 /// Why a call gave no verified answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -63,6 +64,15 @@ pub enum Error {
         seq: Seq,
         /// What its writer called it.
         media_type: String,
+    },
+    /// The value is verified, and cannot be read with this client's tenant key. Nothing of it was
+    /// returned.
+    #[error("the value of entry {seq} cannot be opened: {problem}")]
+    NotOpened {
+        /// The `cache.write` entry.
+        seq: Seq,
+        /// Why.
+        problem: OpenError,
     },
     /// The deadline came before an answer. A try may have taken effect, or may yet: ask again with
     /// this id (`receipt` tells what became of it), never with another.
@@ -205,6 +215,7 @@ impl Error {
             Self::Field(_) => ErrorCode::InvalidField.as_str(),
             Self::Memory { .. } => "MEMORY",
             Self::Misbehaviour(_) => "MISBEHAVIOUR",
+            Self::NotOpened { .. } => "NOT_OPENED",
             Self::NotText { .. } => "NOT_TEXT",
             Self::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown.as_str(),
             Self::Refused { .. } => "REFUSED",
@@ -224,6 +235,7 @@ impl Error {
             | Self::Conflict { .. }
             | Self::Field(_)
             | Self::Memory { .. }
+            | Self::NotOpened { .. }
             | Self::NotText { .. }
             | Self::Refused { .. }
             | Self::Rejected { .. } => Fault::Caller,

@@ -47,6 +47,12 @@
 //! still ACTIVE when it was read is the answering node's statement until the read's own entry is
 //! sealed; [`GetOptions::wait_for`] waits for that.
 //!
+//! # Privacy
+//!
+//! A digest of a prompt hides nothing from somebody who can guess the prompt. With a [`TenantKey`]
+//! ([`ClientBuilder::tenant_key`]) nodes and ledger see pseudonyms and ciphertext only, and
+//! nothing else changes for the caller.
+//!
 //! # Retries
 //!
 //! All tries of a request carry one request id, so a state-changing request takes effect once
@@ -70,6 +76,7 @@ mod misbehaviour;
 pub mod operator;
 mod output;
 mod parameters;
+mod privacy;
 mod recorded;
 mod report;
 mod request_id;
@@ -92,6 +99,7 @@ pub use misbehaviour::{ContradictingEntry, Misbehaviour};
 pub use operator::Operator;
 pub use output::{About, AsOf, FromOutput, Verified};
 pub use parameters::{ParameterValue, Parameters};
+pub use privacy::{OpenError, TenantKey, TenantKeyError};
 pub use recorded::{Recorded, Sealed};
 pub use report::{ComplianceReport, Counts};
 pub use surroundings::Surroundings;

@@ -77,6 +77,21 @@ impl Parameters {
         }
     }
 
+    /// The same with other texts: `other` says which, by name and text, or that it stays.
+    pub(crate) fn map_texts(&self, other: impl Fn(&str, &str) -> Option<String>) -> Self {
+        let map = |(name, value): (&str, &Value)| {
+            let text = match value {
+                Value::Str(text) => other(name, text),
+                _ => None,
+            };
+            (
+                name.to_owned(),
+                text.map_or_else(|| value.clone(), Value::from),
+            )
+        };
+        Self(self.0.iter().map(map).collect())
+    }
+
     /// The canonical JSON, `{}` when there is nothing.
     pub fn to_text(&self) -> String {
         Value::Object(self.0.clone()).to_text()

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use candor_client::TenantKey;
 use candor_ledger::signature::{AttestKey, SigningKeys};
 use clap::{Subcommand, ValueEnum};
 use rand::TryRng as _;
@@ -24,7 +25,8 @@ pub(crate) use nodes::{add_token, install};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a new key file: the log's three keys, or an auditor's for attestations.
+    /// Make a new key file: the log's three keys, an auditor's for attestations, or a tenant's, with
+    /// which nodes see pseudonyms and ciphertext only.
     Generate {
         /// What the key is for.
         #[arg(long, value_enum, default_value = "log")]
@@ -32,6 +34,9 @@ pub(crate) enum Command {
         /// Name of the ledger, for example `ledger.example.com/audit`: no space, no `+`.
         #[arg(long, required_if_eq("purpose", "log"))]
         origin: Option<String>,
+        /// Whose prompts and outputs it hides; goes into `client.toml` as `tenant_key_file`.
+        #[arg(long, required_if_eq("purpose", "tenant"))]
+        tenant: Option<String>,
         /// Where to write it; must not exist.
         #[arg(long)]
         out: PathBuf,
@@ -69,12 +74,14 @@ pub(crate) enum Command {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Purpose {
     /// An auditor's Ed25519 key for `cache.verify` entries.
     Attest,
     /// Ed25519, ML-DSA-65 and SLH-DSA-SHA2-128f, held by every node.
     Log,
+    /// For the privacy option of clients: HMAC-SHA3-256 pseudonyms and AES-SIV values.
+    Tenant,
 }
 
 /// Makes, installs and shows keys and tokens.
@@ -83,8 +90,9 @@ pub(crate) fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Generate {
             purpose,
             origin,
+            tenant,
             out,
-        } => generate(purpose, origin.as_deref(), &out)?,
+        } => generate(purpose, origin.as_deref(), tenant.as_deref(), &out)?,
         #[cfg(feature = "server")]
         Command::Install { log_key, folder } => {
             let origin = install(&log_key, &folder)?;
@@ -124,12 +132,29 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn generate(purpose: Purpose, origin: Option<&str>, out: &Path) -> anyhow::Result<()> {
+fn generate(
+    purpose: Purpose,
+    origin: Option<&str>,
+    tenant: Option<&str>,
+    out: &Path,
+) -> anyhow::Result<()> {
+    for (given, for_it, flag) in [
+        (origin.is_some(), purpose == Purpose::Log, "--origin"),
+        (tenant.is_some(), purpose == Purpose::Tenant, "--tenant"),
+    ] {
+        if given && !for_it {
+            return Err(Usage(format!("`{flag}` has no place in this key")).into());
+        }
+    }
     let text = match purpose {
         Purpose::Attest => AttestKey::generate(&mut fill_random)?.to_secret_text(),
         Purpose::Log => {
             let origin = origin.ok_or_else(|| Usage("a log's keys need --origin".to_owned()))?;
             SigningKeys::generate(origin, &mut fill_random)?.to_secret_text()
+        }
+        Purpose::Tenant => {
+            let tenant = tenant.ok_or_else(|| Usage("a tenant's key needs --tenant".to_owned()))?;
+            TenantKey::generate(tenant, &mut fill_random)?.to_secret_text()
         }
     };
     write_secret(out, &text)?;

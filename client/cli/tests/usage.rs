@@ -138,6 +138,23 @@ fn bad_input_ends_with_2_and_is_named() {
         ),
         (vec!["keys", "generate", "--out", "k"], "--origin"),
         (
+            vec!["keys", "generate", "--purpose", "tenant", "--out", "k"],
+            "--tenant",
+        ),
+        (
+            vec![
+                "keys",
+                "generate",
+                "--purpose",
+                "attest",
+                "--tenant",
+                "a",
+                "--out",
+                "k",
+            ],
+            "--tenant",
+        ),
+        (
             vec![
                 "keys", "token", "--file", "t", "--tenant", "a b", "--actor", "c",
             ],

@@ -23,6 +23,7 @@ use crate::client::{Client, Inner};
 use crate::endpoint::Line;
 use crate::error::{Doubt, Error, Unproven};
 use crate::fields::Fields;
+use crate::privacy::TenantKey;
 use crate::retry::Backoff;
 use crate::verify::own::Asked;
 use crate::verify::{change, lookup};
@@ -76,6 +77,23 @@ impl SetItem {
     #[must_use]
     pub fn with_options(self, options: SetOptions) -> Self {
         Self { options, ..self }
+    }
+
+    /// The same as nodes may see it: pseudonyms and ciphertext.
+    pub(crate) fn concealed(self, key: &TenantKey) -> Result<Self, FieldError> {
+        let (media_type, output) = key.seal(self.media_type(), &self.output)?;
+        Ok(Self {
+            fields: key.conceal(self.fields)?,
+            semantic: self.semantic.map(|semantic| key.conceal_match(semantic)),
+            output_hash: sha3_256(&output),
+            output,
+            ttl_ms: self.ttl_ms,
+            options: SetOptions {
+                media_type: Some(media_type),
+                told: key.conceal_told(self.options.told),
+                ..self.options
+            },
+        })
     }
 
     pub(crate) fn media_type(&self) -> &str {
@@ -133,10 +151,13 @@ impl Client {
         options: GetOptions,
     ) -> Result<Vec<Result<Lookup, Error>>, Error> {
         let one = |fields: &&(dyn Fields + Sync)| {
-            let fingerprint = fields.to_fingerprint_fields()?.fingerprint();
+            let fingerprint = self
+                .inner
+                .conceal(fields.to_fingerprint_fields()?)?
+                .fingerprint();
             Ok(GetOne {
                 fingerprint,
-                semantic: fields.semantic_match()?,
+                semantic: self.inner.conceal_match(fields.semantic_match()?),
                 subject: Subject::Fingerprint(fingerprint),
             })
         };
@@ -150,19 +171,27 @@ impl Client {
 
     /// Records several outputs; outcomes in the order of the items. An entry that is not sealed when
     /// `timeout` ends is returned without its proof.
+    ///
+    /// # Errors
+    /// When a field is unusable, before anything is sent. Everything else is an item's outcome.
     pub async fn set_batch(
         &self,
         items: Vec<SetItem>,
         wait_for: Option<WaitFor>,
         timeout: Option<Duration>,
-    ) -> Vec<Result<Attested, Error>> {
+    ) -> Result<Vec<Result<Attested, Error>>, Error> {
         let one = |item: SetItem| {
+            let item = self.inner.conceal_item(item)?;
             let subject = Subject::Fingerprint(item.fields.fingerprint());
-            SetOne { item, subject }
+            Ok(SetOne { item, subject })
         };
+        let items: Vec<SetOne> = items
+            .into_iter()
+            .map(one)
+            .collect::<Result<_, FieldError>>()?;
         let mut outcomes = Vec::new();
         let (mut chunk, mut bytes) = (Vec::new(), 0);
-        for item in items.into_iter().map(one) {
+        for item in items {
             let len = item.item.output.len();
             if !chunk.is_empty() && (chunk.len() == ITEMS_MAX || bytes + len > BYTES_MAX) {
                 let full = std::mem::take(&mut chunk);
@@ -173,7 +202,7 @@ impl Client {
             chunk.push(item);
         }
         outcomes.extend(self.set_some(&chunk, wait_for, timeout).await);
-        outcomes
+        Ok(outcomes)
     }
 
     async fn get_some(&self, items: &[GetOne], options: GetOptions) -> Vec<Result<Lookup, Error>> {
@@ -214,7 +243,10 @@ impl Client {
                     max_age,
                     now: inner.around.now(),
                 };
-                outcomes.push(done(lookup::lookup(&asked, result, under.as_deref()))?);
+                let found = lookup::lookup(&asked, result, under.as_deref());
+                outcomes.push(done(
+                    found.and_then(|found| inner.open(found).map_err(Doubt::Final)),
+                )?);
             }
             Ok(outcomes)
         };

@@ -218,7 +218,7 @@ async fn a_batch_has_an_outcome_and_an_id_for_each_item() {
         .map(|city| SetItem::new(&fields(&format!("Where is {city}?")), city, HOUR).unwrap());
     let conflicting = SetItem::new(&fields("Capital of France?"), "Lyon", HOUR).unwrap();
     let items = items.into_iter().chain([conflicting]).collect();
-    let set = client.set_batch(items, None, None).await;
+    let set = client.set_batch(items, None, None).await.unwrap();
     assert_eq!(set.len(), 4);
     for attested in &set[..3] {
         assert!(attested.as_ref().unwrap().recorded.sealed.is_some());

@@ -16,6 +16,7 @@
 mod history;
 mod honest;
 mod lies;
+mod privacy;
 mod retries;
 mod trails;
 mod world;

@@ -226,7 +226,8 @@ async fn items_of_a_batch_are_replaced_and_retried_each_for_itself() {
     let item = |at: usize| SetItem::new(&fields(&format!("item {at}")), "x", HOUR).unwrap();
     let mut outcomes = client
         .set_batch((0..4).map(item).collect(), None, None)
-        .await;
+        .await
+        .unwrap();
     is(outcomes.remove(2), "PERMISSION_DENIED");
     assert!(outcomes.iter().all(Result::is_ok));
     let tries = ids_of(&lock(&world), "set").split_off(before);

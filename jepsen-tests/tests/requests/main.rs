@@ -8,5 +8,6 @@
 
 mod ended;
 mod once;
+mod patterns;
 mod raw;
 mod reads;

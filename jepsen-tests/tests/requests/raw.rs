@@ -10,7 +10,8 @@ use candor_ledger::fingerprint::{Fingerprint, FingerprintFields};
 use candor_proto::audit_v1::Acknowledgement;
 use candor_proto::cache_v1::cache_service_client::CacheServiceClient;
 use candor_proto::cache_v1::{
-    ExactFields, GetItem, GetRequest, GetResult, SetItem, SetRequest, SetResult, set_item,
+    ExactFields, GetItem, GetRequest, GetResult, SemanticMatch, SetItem, SetRequest, SetResult,
+    set_item,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -33,11 +34,20 @@ impl Raw {
     }
 
     pub async fn get(&self, request_id: &str, name: &str) -> Result<GetResult, Status> {
+        self.look_up(request_id, fingerprint(name), None).await
+    }
+
+    pub async fn look_up(
+        &self,
+        request_id: &str,
+        fingerprint: Fingerprint,
+        semantic_match: Option<SemanticMatch>,
+    ) -> Result<GetResult, Status> {
         let request = GetRequest {
             item: Some(GetItem {
                 request_id: request_id.to_owned(),
-                fingerprint: fingerprint(name).to_string(),
-                semantic_match: None,
+                fingerprint: fingerprint.to_string(),
+                semantic_match,
             }),
             ..GetRequest::default()
         };

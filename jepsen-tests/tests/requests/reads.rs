@@ -115,7 +115,7 @@ async fn set_every_other(cluster: &Cluster) {
     let items: Vec<_> = names
         .map(|name| SetItem::new(&fields(&name), &name, TTL).unwrap())
         .collect();
-    for set in client.set_batch(items, None, None).await {
+    for set in client.set_batch(items, None, None).await.unwrap() {
         assert!(set.unwrap().recorded.sealed.is_some());
     }
 }
