@@ -21,6 +21,7 @@ pub mod replay;
 pub mod shown;
 pub mod signature;
 mod text;
+pub mod tile;
 pub mod time;
 pub mod tree;
 pub mod verify;

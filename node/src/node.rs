@@ -25,7 +25,7 @@ use crate::fold::Fold;
 use crate::genesis::{GenesisRefused, StoredGenesis};
 use crate::grpc::{Api, MESSAGE_LEN_MAX as CLIENT_MESSAGE_LEN_MAX, Service};
 use crate::guard::{hand_over, watch_damage};
-use crate::http::Probes;
+use crate::http::{Face, Pages};
 use crate::identity::{Identity, IdentityError};
 use crate::keys::{Keys, KeysError};
 use crate::markers::{Markers, Offers};
@@ -393,7 +393,7 @@ fn serve<E: Env>(
     let client_stop = raised(stopping.clone());
     let peer_stop = raised(stopping.clone());
     let http_stop = raised(stopping.clone());
-    let probes: Arc<dyn Probes> = Arc::new(HttpFace(Arc::clone(api)));
+    let pages: Arc<dyn Pages> = Arc::new(Face(Arc::clone(api)));
     vec![
         env.spawn("grpc", async move {
             let served = clients
@@ -407,7 +407,7 @@ fn serve<E: Env>(
                 .await;
             log_end("peer", served);
         }),
-        env.spawn("http", crate::http::serve(faces.http, probes, http_stop)),
+        env.spawn("http", crate::http::serve(faces.http, pages, http_stop)),
         env.spawn(
             "health",
             report_health(Arc::clone(api), health_reporter, stopping.clone()),
@@ -591,26 +591,5 @@ impl<E: Env> Handle for PeerFace<E> {
 
     async fn settle(&self, index: u64) -> Result<Settled, Status> {
         self.0.cluster.settle(index).await.map_err(Status::from)
-    }
-}
-
-struct HttpFace<E: Env>(Arc<Api<E>>);
-
-impl<E: Env> Probes for HttpFace<E> {
-    fn not_ready(&self) -> Vec<String> {
-        self.0.trouble()
-    }
-
-    fn metrics(&self) -> String {
-        self.0.metrics.text()
-    }
-
-    fn checkpoint(&self) -> Result<Option<String>, String> {
-        let newest = self
-            .0
-            .reader
-            .latest_checkpoint()
-            .map_err(|problem| problem.to_string())?;
-        Ok(newest.map(|(_, note)| note))
     }
 }

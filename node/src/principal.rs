@@ -132,6 +132,11 @@ impl Tokens {
     pub fn principal(&self, token: &str) -> Option<&Principal> {
         self.by_hash.get(&token_hash(token))
     }
+
+    /// The principal of an `authorization` header.
+    pub fn bearer(&self, header: &str) -> Option<&Principal> {
+        self.principal(header.strip_prefix("Bearer ")?)
+    }
 }
 
 /// A line for the token file.

@@ -141,6 +141,8 @@ error_codes! {
     UnknownNode = "UNKNOWN_NODE", NotFound, false, None;
     /// No request with this id is remembered.
     UnknownRequest = "UNKNOWN_REQUEST", NotFound, false, None;
+    /// The sealed tree has no such tile, or the path names none.
+    UnknownTile = "UNKNOWN_TILE", NotFound, false, None;
 }
 
 impl ErrorCode {

@@ -129,6 +129,14 @@ impl Cluster {
         &self.place(node).client_address
     }
 
+    /// Where a node serves tiles, `host:port`.
+    ///
+    /// # Panics
+    /// When there is no such node.
+    pub fn http_address(&self, node: u64) -> &str {
+        &self.place(node).http_address
+    }
+
     /// All that a node has logged, over all of its lives.
     ///
     /// # Panics

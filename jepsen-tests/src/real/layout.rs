@@ -29,6 +29,8 @@ pub(super) struct Place {
     pub(super) log: PathBuf,
     /// Where clients reach it.
     pub(super) client_address: String,
+    /// Where it serves HTTP.
+    pub(super) http_address: String,
 }
 
 /// Writes the tokens of all principals.
@@ -53,14 +55,15 @@ pub(super) fn write_node(
         folder: root.join(format!("node-{id}")),
         log: root.join(format!("node-{id}.log")),
         client_address: format!("127.0.0.1:{}", ports.take()?),
+        http_address: format!("127.0.0.1:{}", ports.take()?),
     };
     let text = format!(
         "[node]\nid = {id}\nfolder = \"node-{id}\"\n\n\
-         [listen]\nclient = \"{}\"\npeer = \"127.0.0.1:{}\"\nhttp = \"127.0.0.1:{}\"\n\n\
+         [listen]\nclient = \"{}\"\npeer = \"127.0.0.1:{}\"\nhttp = \"{}\"\n\n\
          [keys]\ntokens = \"tokens\"\n\n{sections}",
         place.client_address,
         ports.take()?,
-        ports.take()?,
+        place.http_address,
     );
     Config::parse(&text).with_context(|| format!("the configuration of node {id}:\n{text}"))?;
     fs::write(&place.config, text)?;

@@ -95,15 +95,10 @@ fn principal(metadata: &MetadataMap, tokens: &Tokens) -> Result<Principal, ApiEr
             "send a known token as `authorization: Bearer <token>`",
         )
     };
-    let header = metadata.get(AUTHORIZATION).ok_or_else(missing)?;
-    let token = header
-        .to_str()
-        .ok()
-        .and_then(|text| text.strip_prefix("Bearer "));
-    tokens
-        .principal(token.ok_or_else(missing)?)
-        .cloned()
-        .ok_or_else(missing)
+    let header = metadata.get(AUTHORIZATION);
+    let header = header.and_then(|header| header.to_str().ok());
+    let principal = header.and_then(|header| tokens.bearer(header));
+    principal.cloned().ok_or_else(missing)
 }
 
 /// `grpc-timeout` of the gRPC over HTTP/2 specification: 1 to 8 digits and one of `HMSmun`.

@@ -291,12 +291,17 @@ impl<E: Env> Api<E> {
     }
 
     fn count(&self, error: ApiError) -> Status {
+        self.note_refusal(&error);
+        error.into()
+    }
+
+    /// Counts and logs what a caller is refused, over gRPC or HTTP.
+    pub fn note_refusal(&self, error: &ApiError) {
         tracing::debug!(code = error.code.as_str(), field = error.field, "refused");
         self.metrics
             .errors
             .get_or_create(&[("code", error.code.as_str())])
             .inc();
-        error.into()
     }
 }
 

@@ -1,20 +1,30 @@
-//! Plain HTTP for machines that watch: `/livez`, `/readyz`, `/metrics`, `/checkpoint`.
+//! Plain HTTP: pages for machines that watch (`/livez`, `/readyz`, `/metrics`), and the ledger as C2SP
+//! tlog-tiles (`/checkpoint`, `/tile/...`) for auditors, monitors and mirrors.
 //!
-//! Nothing here is secret: checkpoints may be read by anyone, and no entry is shown.
+//! Checkpoints and hash tiles hold nothing secret and are for anyone. Entry bundles show the entries
+//! of all tenants, so they need the token of an auditor of the whole cluster.
+
+mod face;
+mod tiles;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State as Shared;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use candor_ledger::tile::TileId;
+use serde_json::json;
+use tonic::Code;
 
+pub use self::face::Face;
 use crate::env::Listener;
+use crate::grpc::status::{ApiError, ErrorCode};
 
 /// What the pages show, asked anew for each request.
-pub trait Probes: Send + Sync + 'static {
+pub trait Pages: Send + Sync + 'static {
     /// Why this node cannot serve; empty when it can.
     fn not_ready(&self) -> Vec<String>;
     /// `OpenMetrics` text.
@@ -22,14 +32,23 @@ pub trait Probes: Send + Sync + 'static {
     /// The newest checkpoint's note.
     ///
     /// # Errors
-    /// The disk's word.
-    fn checkpoint(&self) -> Result<Option<String>, String>;
+    /// No checkpoint yet; damage.
+    fn checkpoint(&self) -> Result<String, ApiError>;
+    /// The bytes of a tile for the bearer of this `authorization` header.
+    ///
+    /// # Errors
+    /// Not sealed that far; no right; damage.
+    fn tile(&self, tile: TileId, authorization: Option<&str>) -> Result<Vec<u8>, ApiError>;
+    /// Takes note of what was refused.
+    fn refused(&self, error: &ApiError);
 }
+
+type AllPages = Arc<dyn Pages>;
 
 /// Serves until `stop` resolves.
 pub async fn serve<L: Listener>(
     listener: L,
-    probes: Arc<dyn Probes>,
+    pages: AllPages,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let routes = Router::new()
@@ -37,7 +56,8 @@ pub async fn serve<L: Listener>(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/checkpoint", get(checkpoint))
-        .with_state(probes);
+        .route("/tile/{*path}", get(tiles::tile))
+        .with_state(pages);
     let served = axum::serve(Accept(listener), routes)
         .with_graceful_shutdown(stop)
         .await;
@@ -46,8 +66,8 @@ pub async fn serve<L: Listener>(
     }
 }
 
-async fn readyz(Shared(probes): Shared<Arc<dyn Probes>>) -> Response {
-    let reasons = probes.not_ready();
+async fn readyz(Shared(pages): Shared<AllPages>) -> Response {
+    let reasons = pages.not_ready();
     if reasons.is_empty() {
         return "ready\n".into_response();
     }
@@ -55,24 +75,54 @@ async fn readyz(Shared(probes): Shared<Arc<dyn Probes>>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn metrics(Shared(probes): Shared<Arc<dyn Probes>>) -> Response {
+async fn metrics(Shared(pages): Shared<AllPages>) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], probes.metrics()).into_response()
+    ([(header::CONTENT_TYPE, kind)], pages.metrics()).into_response()
 }
 
-async fn checkpoint(Shared(probes): Shared<Arc<dyn Probes>>) -> Response {
-    let plain = "text/plain; charset=utf-8";
-    match probes.checkpoint() {
-        Ok(Some(note)) => {
-            // A short life: a new checkpoint may come every 100 ms.
+async fn checkpoint(Shared(pages): Shared<AllPages>) -> Response {
+    match pages.checkpoint() {
+        // A short life: a new checkpoint may come every 100 ms.
+        Ok(note) => {
             let headers = [
-                (header::CONTENT_TYPE, plain),
+                (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
                 (header::CACHE_CONTROL, "max-age=1"),
             ];
             (headers, note).into_response()
         }
-        Ok(None) => (StatusCode::NOT_FOUND, "no checkpoint yet\n").into_response(),
-        Err(problem) => (StatusCode::SERVICE_UNAVAILABLE, format!("{problem}\n")).into_response(),
+        Err(error) => refuse(&pages, &error),
+    }
+}
+
+/// An error as JSON, `{"code", "message"}`, under the HTTP status that its code means; no cache keeps
+/// it, because what is missing now may be sealed in a moment.
+fn refuse(pages: &AllPages, error: &ApiError) -> Response {
+    pages.refused(error);
+    let body = json!({ "code": error.code.as_str(), "message": error.message });
+    let mut headers = HeaderMap::new();
+    let mut say = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    say(header::CONTENT_TYPE, "application/json");
+    say(header::CACHE_CONTROL, "no-store");
+    if error.code == ErrorCode::Unauthenticated {
+        say(header::WWW_AUTHENTICATE, "Bearer");
+    }
+    (http_status(error.code), headers, format!("{body}\n")).into_response()
+}
+
+/// As google.rpc.Code says that gRPC's statuses stand in HTTP.
+fn http_status(code: ErrorCode) -> StatusCode {
+    match code.grpc() {
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => {
+            StatusCode::BAD_REQUEST
+        }
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -36,6 +36,7 @@ mod reader;
 mod recover;
 mod register;
 mod tails;
+mod tiles;
 mod tree;
 mod values;
 

@@ -19,7 +19,7 @@ use crate::env::Disk;
 /// Whatever comes from the disk is compared with what stands beside it: an entry with its leaf in
 /// the tree, a node with its children, a checkpoint with its checksum, a value with its hash. So a
 /// changed byte is an error that names file and place, never an answer.
-pub struct LedgerReader<D: Disk>(Arc<Shared<D>>);
+pub struct LedgerReader<D: Disk>(pub(super) Arc<Shared<D>>);
 
 impl<D: Disk> Clone for LedgerReader<D> {
     fn clone(&self) -> Self {
@@ -204,7 +204,7 @@ impl<D: Disk> LedgerReader<D> {
     }
 
     /// Every way out of here passes this place: damage is never known to one caller alone.
-    fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn noted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
         read.inspect_err(|error| self.0.register.note(error))
     }
 
