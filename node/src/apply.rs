@@ -25,7 +25,7 @@ use crate::fold::Fold;
 use crate::markers::Offers;
 use crate::records;
 use crate::sealer::checkpoint_at;
-use crate::store::{HashedValue, Ledger, LedgerReader, StoreError, ledger_damage};
+use crate::store::{HashedValue, Ledger, LedgerReader, StoreError, ThinAges, ledger_damage};
 
 /// Commands between two drafts of a marker while no checkpoint comes.
 const DRAFT_EVERY: u64 = 256;
@@ -355,7 +355,8 @@ impl<E: Env> Applier<E> {
             return Ok(());
         }
         self.compare(&verified.checkpoint)?;
-        self.ledger.put_checkpoint(size, text)?;
+        self.ledger.put_checkpoint(&verified.checkpoint, text)?;
+        self.ledger.thin_checkpoints(thin_ages(&log));
         self.checkpoints = self.checkpoints.saturating_add(1);
         self.sealed = size;
         self.sealed_time = verified.checkpoint.sealed;
@@ -459,6 +460,14 @@ impl<E: Env> Machine for Applier<E> {
         self.step(at, payload).map_err(|problem| MachineError {
             reason: problem.to_string(),
         })
+    }
+}
+
+/// When fewer checkpoints are kept, by the parameters in force.
+fn thin_ages(log: &LogState) -> ThinAges {
+    ThinAges {
+        minute_after_ms: log.params.thin_minute_after_ms,
+        hour_after_ms: log.params.thin_hour_after_ms,
     }
 }
 

@@ -8,21 +8,27 @@
     reason = "test"
 )]
 
+mod shifted;
+
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candor_ledger::canonical::Value;
+use candor_ledger::checkpoint::Checkpoint;
 use candor_ledger::digest::{ChainHash, TaggedDigest, sha3_256};
 use candor_ledger::entry::{ClusterId, Entry, Genesis, LogKeys, Member, Op, Params};
 use candor_ledger::fingerprint::{ExactFields, FingerprintFields};
 use candor_ledger::fold::RULES_V1;
 use candor_ledger::ids::NodeId;
+use candor_ledger::note::Note;
 use candor_ledger::signature::{KeySet, SigningKeys};
+use candor_ledger::time::Micros;
 use candor_node::config::Config;
-use candor_node::env::real::RealEnv;
 use candor_node::principal::{Right, Tokens, token_line};
+use candor_proto::audit_v1::audit_service_client::AuditServiceClient;
+use candor_proto::audit_v1::{GetCheckpointRequest, GetReceiptRequest, get_receipt_request};
 use candor_proto::cache_v1::cache_service_client::CacheServiceClient;
 use candor_proto::cache_v1::{
     self as wire, GetItem, GetRequest, SetItem, SetRequest, get_result, set_item, set_result,
@@ -32,21 +38,24 @@ use candor_proto::cluster_v1::{
     GetIdentityRequest, GetStatusRequest, InitializeRequest, Node, PrepareGenesisRequest,
     SettleRequest,
 };
+use shifted::{Ahead, ShiftedEnv};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 const TOKEN: &str = "test-token";
 
 struct TestNode {
     config: Config,
     folder: PathBuf,
+    ahead: Ahead,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl TestNode {
-    fn new(id: u64, dir: &Path, log_key: &str) -> Self {
+    fn new(id: u64, dir: &Path, log_key: &str, ahead: &Ahead) -> Self {
         let folder = dir.join(format!("node-{id}"));
         let keys = folder.join("keys");
         std::fs::create_dir_all(&keys).unwrap();
@@ -60,6 +69,7 @@ impl TestNode {
         Self {
             config: Config::parse(&text).unwrap(),
             folder,
+            ahead: ahead.clone(),
             running: None,
         }
     }
@@ -67,8 +77,9 @@ impl TestNode {
     fn start(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let (config, folder) = (self.config.clone(), self.folder.clone());
+        let ahead = self.ahead.clone();
         let running = tokio::spawn(async move {
-            let env = RealEnv::open(&folder).unwrap();
+            let env = ShiftedEnv::open(&folder, &ahead).unwrap();
             let rights = [
                 Right::Read,
                 Right::Write,
@@ -102,6 +113,10 @@ impl TestNode {
         ClusterServiceClient::new(self.channel())
     }
 
+    fn audit(&self) -> AuditServiceClient<Channel> {
+        AuditServiceClient::new(self.channel())
+    }
+
     fn cache(&self) -> CacheServiceClient<Channel> {
         CacheServiceClient::new(self.channel()).max_decoding_message_size(16 << 20)
     }
@@ -111,14 +126,7 @@ impl TestNode {
 #[expect(clippy::too_many_lines, reason = "one story, told in order")]
 async fn a_cluster_is_founded_caches_seals_and_survives_its_leader() {
     let dir = tempfile::tempdir().unwrap();
-    let keys = SigningKeys::generate("test.example/ledger", &mut fill).unwrap();
-    let mut nodes: Vec<TestNode> = (1..=3)
-        .map(|id| TestNode::new(id, dir.path(), &keys.to_secret_text()))
-        .collect();
-    for node in &mut nodes {
-        node.start();
-    }
-    found(&nodes, keys.key_set()).await;
+    let mut nodes = founded(dir.path(), &Ahead::default()).await;
 
     let mut served = Vec::new();
     // A set through every node answers with a sealed entry; a get finds it on every other node.
@@ -221,6 +229,136 @@ async fn a_cluster_is_founded_caches_seals_and_survives_its_leader() {
     let alone = last.cache().get(request).await;
     assert!(alone.is_err(), "served without a quorum: {alone:?}");
     last.stop().await;
+}
+
+/// INV-3: what a node keeps is a function of the Raft log, restarts or not.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_checkpoints_thin_out_the_same_on_every_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = Ahead::default();
+    let mut nodes = founded(dir.path(), &ahead).await;
+    for number in 0..8 {
+        ahead.advance(Duration::from_secs(17));
+        put(&nodes[0], number).await;
+    }
+    let away = (leader_of(&nodes).await + 1) % 3;
+    nodes[away].stop().await;
+    // The first ones come of age one by one.
+    ahead.advance(Duration::from_secs(3_600 - 120));
+    for number in 8..16 {
+        ahead.advance(Duration::from_secs(17));
+        put(&nodes[(away + 1) % 3], number).await;
+    }
+    nodes[away].start();
+    settle(&nodes, 30).await;
+    let kept = kept_of(&nodes[0]);
+    let seals = seals_of(&nodes[0]);
+    assert_eq!(kept, due(&seals), "of {} seals", seals.len());
+    assert!(kept.len() + 3 < seals.len(), "{} kept", kept.len());
+
+    // After another restart too, and then nothing is of age any more.
+    nodes[away].stop().await;
+    nodes[away].start();
+    put(&nodes[away], 16).await;
+    settle(&nodes, 30).await;
+    let folders: Vec<_> = nodes
+        .iter()
+        .map(|node| files(&node.folder.join("ledger")))
+        .collect();
+    assert_eq!(folders[0], folders[1]);
+    assert_eq!(folders[1], folders[2]);
+    assert_eq!(kept_of(&nodes[0]), due(&seals_of(&nodes[0])));
+
+    // What rested on a checkpoint that is gone rests on a later one.
+    let gone = seals.iter().find(|seal| !kept.contains(seal)).unwrap().0;
+    let mut audit = nodes[0].audit();
+    let of_size = |size| GetCheckpointRequest {
+        size,
+        ..GetCheckpointRequest::default()
+    };
+    let refused = audit
+        .get_checkpoint(timed(of_size(gone)))
+        .await
+        .unwrap_err();
+    let reason = refused
+        .get_error_details()
+        .error_info()
+        .cloned()
+        .unwrap()
+        .reason;
+    assert_eq!(reason, "UNKNOWN_CHECKPOINT");
+    let receipt = GetReceiptRequest {
+        entry: Some(get_receipt_request::Entry::Seq(gone - 1)),
+        known_size: gone,
+    };
+    let receipt = audit
+        .get_receipt(timed(receipt))
+        .await
+        .unwrap()
+        .into_inner();
+    let (checkpoint, proof) = (receipt.checkpoint.unwrap(), receipt.proof.unwrap());
+    assert!(checkpoint.size > gone && !checkpoint.note.is_empty());
+    assert!(!checkpoint.consistency.is_empty() && proof.size == checkpoint.size);
+    for node in nodes {
+        let mut node = node;
+        node.stop().await;
+    }
+}
+
+/// Size and time of every seal.
+fn seals_of(node: &TestNode) -> Vec<(u64, Micros)> {
+    let entries = whole_ledger(&files(&node.folder.join("ledger")));
+    let entries = entries.iter().map(|line| Entry::parse(line).unwrap());
+    entries
+        .filter(|entry| entry.op() == Op::LedgerSeal)
+        .map(|entry| (entry.seq.0 + 1, entry.time))
+        .collect()
+}
+
+/// Size and time of every checkpoint in the folder.
+fn kept_of(node: &TestNode) -> Vec<(u64, Micros)> {
+    let notes = files(&node.folder.join("ledger/checkpoints"));
+    let parsed = notes.iter().map(|(_, bytes)| {
+        let note = Note::parse(bytes).unwrap();
+        Checkpoint::parse(&note.text).unwrap()
+    });
+    parsed.map(|kept| (kept.size.0, kept.sealed)).collect()
+}
+
+/// What the parameters leave of these: the young ones, and of older ones the last of each minute.
+fn due(seals: &[(u64, Micros)]) -> Vec<(u64, Micros)> {
+    let newest = seals.last().unwrap().1;
+    let minute = |time: Micros| time.0 / 60_000_000;
+    let stays = |at: &usize| {
+        let young = seals[*at]
+            .1
+            .plus_millis(Params::DEFAULT.thin_minute_after_ms)
+            >= newest;
+        let next = seals.get(at + 1);
+        young || next.is_none_or(|next| minute(next.1) != minute(seals[*at].1))
+    };
+    let stays = (0..seals.len()).filter(stays);
+    stays.map(|at| seals[at]).collect()
+}
+
+async fn put(node: &TestNode, number: usize) {
+    let request = SetRequest {
+        item: Some(set_item(number, b"output")),
+        ..SetRequest::default()
+    };
+    set(node, &request).await;
+}
+
+async fn founded(dir: &Path, ahead: &Ahead) -> Vec<TestNode> {
+    let keys = SigningKeys::generate("test.example/ledger", &mut fill).unwrap();
+    let mut nodes: Vec<TestNode> = (1..=3)
+        .map(|id| TestNode::new(id, dir, &keys.to_secret_text(), ahead))
+        .collect();
+    for node in &mut nodes {
+        node.start();
+    }
+    found(&nodes, keys.key_set()).await;
+    nodes
 }
 
 fn whole_ledger(files: &[(String, Vec<u8>)]) -> Vec<Vec<u8>> {

@@ -165,11 +165,15 @@ impl<E: Env> Api<E> {
             }
             token => {
                 let (size, seq) = page_token(token)?;
-                (
-                    self.anchor(size, &[], None)?
-                        .filter(|anchor| anchor.size == size),
-                    Some(seq),
-                )
+                let anchor = self
+                    .anchor(size, &[], None)?
+                    .filter(|anchor| anchor.size == size);
+                // All pages lead to one checkpoint; it may be thinned out between two of them.
+                if anchor.is_none() && size > TreeSize(0) {
+                    let problem = "the first page's checkpoint is not kept any more: list again";
+                    return Err(ApiError::new(ErrorCode::UnknownCheckpoint, problem));
+                }
+                (anchor, Some(seq))
             }
         };
         let (mut entries, mut bytes) = (Vec::new(), 0);

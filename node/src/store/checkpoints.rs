@@ -2,13 +2,17 @@
 //!
 //! Which are kept is a function of the Raft log and stands in the marker, with the CRC-32C of each
 //! note: a changed byte is found without its signatures being checked, and without a second file.
+//! What thinning asks of a note stands beside it, so that nobody has to read them all at a start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, RwLock};
 
+use candor_ledger::checkpoint::Checkpoint;
 use candor_ledger::ids::TreeSize;
+use candor_ledger::time::Micros;
 
 use super::dirty::Dirty;
+use super::thinning::{ThinAges, Thinner};
 use super::{StoreError, names, read_locked, write_locked};
 use crate::env::{Disk, DiskFile, OpenMode};
 
@@ -16,16 +20,35 @@ use crate::env::{Disk, DiskFile, OpenMode};
 #[derive(Default)]
 pub(super) struct Checkpoints(RwLock<Index>);
 
+/// What is known of a kept note without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// CRC-32C of its bytes.
+    pub crc: u32,
+    /// Time of its seal.
+    pub sealed: Micros,
+    /// The next one taken was signed with other keys.
+    pub last_of_keys: bool,
+}
+
+/// The kept notes of a ledger, as its marker has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptNotes {
+    /// By size.
+    pub by_size: BTreeMap<u64, Kept>,
+    /// Id of the key set that the newest is signed by; zeros before the first.
+    pub keyset: [u8; 32],
+}
+
 #[derive(Default)]
 struct Index {
-    /// Size -> CRC-32C of the note.
-    kept: BTreeMap<u64, u32>,
+    kept: KeptNotes,
     /// Dropped, but their files are still named by the durable marker.
     dropped: BTreeSet<u64>,
 }
 
 impl Checkpoints {
-    pub(super) fn new(kept: BTreeMap<u64, u32>) -> Self {
+    pub(super) fn new(kept: KeptNotes) -> Self {
         let dropped = BTreeSet::new();
         Self(RwLock::new(Index { kept, dropped }))
     }
@@ -35,21 +58,22 @@ impl Checkpoints {
         &self,
         disk: &D,
         dirty: &Dirty<D>,
-        size: TreeSize,
+        checkpoint: &Checkpoint,
         note: &str,
     ) -> Result<(), StoreError> {
         let crc = crc32c::crc32c(note.as_bytes());
+        let size = checkpoint.size;
         let refused = |problem: String| StoreError::BadCheckpoint { size, problem };
+        if self.crc(size) == Some(crc) {
+            return Ok(());
+        }
+        if let Some((newest, kept)) = read_locked(&self.0).kept.by_size.last_key_value()
+            && (*newest >= size.0 || kept.sealed > checkpoint.sealed)
         {
-            let index = read_locked(&self.0);
-            if index.kept.get(&size.0) == Some(&crc) {
-                return Ok(());
-            }
-            if let Some(newest) = index.kept.last_key_value().map(|(size, _)| *size)
-                && newest >= size.0
-            {
-                return Err(refused(format!("the newest is of size `{newest}`")));
-            }
+            let sealed = kept.sealed;
+            return Err(refused(format!(
+                "the newest is of size `{newest}`, sealed at `{sealed}`"
+            )));
         }
         let path: Arc<str> = names::checkpoint(size.0).into();
         let file = Arc::new(disk.open(&path, OpenMode::Create)?);
@@ -57,18 +81,24 @@ impl Checkpoints {
         file.write_all_at(note.as_bytes(), 0)?;
         dirty.file(&path, &file);
         dirty.dir(names::CHECKPOINTS);
-        write_locked(&self.0).kept.insert(size.0, crc);
+        write_locked(&self.0).kept.push(checkpoint, crc);
         Ok(())
     }
 
     /// Stops keeping a checkpoint; its file goes once a durable marker does not name it.
     pub(super) fn drop_kept(&self, size: TreeSize) -> bool {
         let mut index = write_locked(&self.0);
-        let was_kept = index.kept.remove(&size.0).is_some();
-        if was_kept {
-            index.dropped.insert(size.0);
+        index.drop_kept(size.0)
+    }
+
+    /// Drops what the time of the newest makes superfluous, and says how many those are.
+    pub(super) fn thin(&self, thinner: &mut Thinner, ages: ThinAges) -> usize {
+        let mut index = write_locked(&self.0);
+        let superfluous = thinner.superfluous(&index.kept.by_size, ages);
+        for size in &superfluous {
+            index.drop_kept(*size);
         }
-        was_kept
+        superfluous.len()
     }
 
     /// Unlinks dropped files that the marker just made durable does not name.
@@ -76,9 +106,9 @@ impl Checkpoints {
         &self,
         disk: &D,
         dirty: &Dirty<D>,
-        named: &BTreeMap<u64, u32>,
+        named: &KeptNotes,
     ) -> Result<(), StoreError> {
-        let free = |size: &u64| !named.contains_key(size);
+        let free = |size: &u64| !named.by_size.contains_key(size);
         let gone: Vec<u64> = read_locked(&self.0)
             .dropped
             .iter()
@@ -94,7 +124,7 @@ impl Checkpoints {
     }
 
     /// What a marker says about them.
-    pub(super) fn kept(&self) -> BTreeMap<u64, u32> {
+    pub(super) fn kept(&self) -> KeptNotes {
         read_locked(&self.0).kept.clone()
     }
 
@@ -103,6 +133,7 @@ impl Checkpoints {
         let index = read_locked(&self.0);
         index
             .kept
+            .by_size
             .range(size..)
             .next()
             .map(|(size, _)| TreeSize(*size))
@@ -111,7 +142,8 @@ impl Checkpoints {
     /// The newest kept size.
     pub(super) fn newest(&self) -> Option<TreeSize> {
         let index = read_locked(&self.0);
-        index.kept.last_key_value().map(|(size, _)| TreeSize(*size))
+        let newest = index.kept.by_size.last_key_value();
+        newest.map(|(size, _)| TreeSize(*size))
     }
 
     /// Reads a kept note and compares it with its checksum; `None` when it is not kept.
@@ -147,6 +179,33 @@ impl Checkpoints {
     }
 
     fn crc(&self, size: TreeSize) -> Option<u32> {
-        read_locked(&self.0).kept.get(&size.0).copied()
+        let index = read_locked(&self.0);
+        index.kept.by_size.get(&size.0).map(|kept| kept.crc)
+    }
+}
+
+impl KeptNotes {
+    /// Adds a note that is newer than all here.
+    fn push(&mut self, checkpoint: &Checkpoint, crc: u32) {
+        if let Some(mut newest) = self.by_size.last_entry() {
+            newest.get_mut().last_of_keys = self.keyset != checkpoint.keyset;
+        }
+        self.keyset = checkpoint.keyset;
+        let kept = Kept {
+            crc,
+            sealed: checkpoint.sealed,
+            last_of_keys: false,
+        };
+        self.by_size.insert(checkpoint.size.0, kept);
+    }
+}
+
+impl Index {
+    fn drop_kept(&mut self, size: u64) -> bool {
+        let was_kept = self.kept.by_size.remove(&size).is_some();
+        if was_kept {
+            self.dropped.insert(size);
+        }
+        was_kept
     }
 }

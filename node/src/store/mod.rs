@@ -36,6 +36,7 @@ mod reader;
 mod recover;
 mod register;
 mod tails;
+mod thinning;
 mod tiles;
 mod tree;
 mod values;
@@ -44,6 +45,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 
+use candor_ledger::checkpoint::Checkpoint;
 use candor_ledger::digest::ChainHash;
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::tree::NodeHash;
@@ -51,18 +53,21 @@ use candor_ledger::tree::NodeHash;
 use crate::consensus::LogPos;
 use crate::env::Disk;
 
+pub use self::checkpoints::{Kept, KeptNotes};
 pub use self::entries::{ENTRIES_PER_FILE, ENTRY_BYTES_MAX};
 pub use self::error::StoreError;
 pub use self::marker::Marker;
 pub use self::marker_writer::{MarkerDraft, MarkerWriter};
 pub use self::reader::{LedgerReader, Tip};
 pub use self::register::{Damage, DamageKind, ledger_damage};
+pub use self::thinning::ThinAges;
 pub use self::values::{HashedValue, PACK_BYTES_MAX};
 
 use self::checkpoints::Checkpoints;
 use self::dirty::Dirty;
 use self::entries::{EntryFiles, EntryWriter};
 use self::register::Register;
+use self::thinning::Thinner;
 use self::tree::{RecentNodes, TreeFiles, TreeWriter};
 use self::values::{PackWriter, Values};
 
@@ -90,6 +95,7 @@ pub struct Ledger<D: Disk> {
     entries: EntryWriter<D>,
     tree: TreeWriter<D>,
     packs: PackWriter<D>,
+    thinner: Thinner,
     /// A write has failed: the files may hold part of it, which only a restart cuts away.
     stopped: bool,
 }
@@ -180,14 +186,19 @@ impl<D: Disk> Ledger<D> {
         })
     }
 
-    /// Keeps the signed note of a size; the same note again is no change.
+    /// Keeps the signed note of a checkpoint, whose text it carries; the same note again is no
+    /// change.
     ///
     /// # Errors
     /// [`StoreError::BadCheckpoint`] when it differs from the one kept or is not newer than all.
-    pub fn put_checkpoint(&mut self, size: TreeSize, note: &str) -> Result<(), StoreError> {
+    pub fn put_checkpoint(
+        &mut self,
+        checkpoint: &Checkpoint,
+        note: &str,
+    ) -> Result<(), StoreError> {
         let appended = self.size();
-        if size > appended {
-            let asked = size.0;
+        if checkpoint.size > appended {
+            let asked = checkpoint.size.0;
             return Err(StoreError::Beyond {
                 asked,
                 size: appended,
@@ -200,8 +211,14 @@ impl<D: Disk> Ledger<D> {
                 checkpoints,
                 ..
             } = &*ledger.shared;
-            checkpoints.put(disk, dirty, size, note)
+            checkpoints.put(disk, dirty, checkpoint, note)
         })
+    }
+
+    /// Stops keeping what the newest checkpoint makes superfluous (`thinning.rs`), and says how
+    /// many those are. Their files are removed once a durable marker does not name them any more.
+    pub fn thin_checkpoints(&mut self, ages: ThinAges) -> usize {
+        self.shared.checkpoints.thin(&mut self.thinner, ages)
     }
 
     /// Stops keeping the note of a size, and says whether it was kept. Its file is removed once a

@@ -158,7 +158,7 @@ impl<D: Disk> LedgerReader<D> {
 
     /// The sizes of all kept checkpoints, ascending.
     pub fn checkpoints(&self) -> Vec<TreeSize> {
-        let kept = self.0.checkpoints.kept();
+        let kept = self.0.checkpoints.kept().by_size;
         kept.into_keys().map(TreeSize).collect()
     }
 

@@ -17,6 +17,7 @@ use super::marker::{self, Marker, Slots};
 use super::reader::path_error;
 use super::register::Register;
 use super::tails;
+use super::thinning::Thinner;
 use super::tree::{self, RecentNodes, TreeFiles, TreeWriter};
 use super::values::{PackLengths, PackWriter, Values};
 use super::{Layout, Ledger, MarkerWriter, Opened, Published, Shared, StoreError, names};
@@ -55,6 +56,7 @@ pub(super) fn open<D: Disk>(disk: D, layout: Layout) -> Result<Opened<D>, StoreE
         tree: TreeWriter::new(disk.clone(), layout.entries_per_file, frontier),
         packs: PackWriter::new(disk, layout.pack_bytes_max),
         shared: Arc::clone(&shared),
+        thinner: Thinner::default(),
         stopped: false,
     };
     Ok(Opened {
@@ -226,7 +228,7 @@ impl<D: Disk> Check<'_, D> {
     /// Every kept checkpoint has a file; its content is checked when it is read.
     fn checkpoints(&self) -> Result<(), StoreError> {
         let lengths = lengths(&self.shared.disk, names::CHECKPOINTS)?;
-        for size in self.marker.checkpoints.keys() {
+        for size in self.marker.checkpoints.by_size.keys() {
             holds(&lengths, &names::checkpoint(*size), *size, 1, false)?;
         }
         Ok(())
@@ -276,7 +278,7 @@ fn cut<D: Disk>(disk: &D, layout: Layout, marker: &Marker, end: u64) -> Result<(
     cut_dir(disk, names::ENTRIES, &entries)?;
     let nodes = tree::files(size, per_file).map(|file| (file.name(), Some(file.bytes())));
     cut_dir(disk, names::TREE, &nodes.collect())?;
-    let checkpoints = marker.checkpoints.keys();
+    let checkpoints = marker.checkpoints.by_size.keys();
     let kept = checkpoints.map(|size| (names::checkpoint(*size), None));
     cut_dir(disk, names::CHECKPOINTS, &kept.collect())?;
     cut_values(disk, &marker.packs)

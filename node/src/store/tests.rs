@@ -7,6 +7,7 @@ mod damage;
 use std::collections::BTreeMap;
 
 use candor_ledger::digest::sha3_256;
+use candor_ledger::time::Micros;
 use candor_ledger::tree::{MemoryNodes, leaf_hash, verify_consistency, verify_inclusion};
 
 use super::*;
@@ -36,6 +37,22 @@ fn entries(range: std::ops::Range<u64>) -> Vec<Vec<u8>> {
 
 fn note(size: u64) -> String {
     format!("candor.example/log\n{size}\n\n{}\n", "s".repeat(300))
+}
+
+/// What the note of a size says; a checkpoint every 20 seconds.
+fn checkpoint(size: u64, number: u64) -> Checkpoint {
+    Checkpoint {
+        origin: "candor.example/log".to_owned(),
+        size: TreeSize(size),
+        root: NodeHash([0; 32]),
+        chain: ChainHash::EMPTY,
+        keyset: [0; 32],
+        sealed: Micros(number * 20_000_000),
+    }
+}
+
+fn keep<D: Disk>(ledger: &mut Ledger<D>, size: u64) -> Result<(), StoreError> {
+    ledger.put_checkpoint(&checkpoint(size, size), &note(size))
 }
 
 fn value(number: u64) -> ([u8; 32], Vec<u8>) {
@@ -159,9 +176,7 @@ fn nodes_with_equal_markers_have_equal_folders() {
     let mut a = open(&one);
     a.ledger.append(&entries(0..20)).unwrap();
     for size in [4, 9, 20] {
-        a.ledger
-            .put_checkpoint(TreeSize(size), &note(size))
-            .unwrap();
+        keep(&mut a.ledger, size).unwrap();
     }
     a.ledger.drop_checkpoint(TreeSize(4));
     a.markers.write(draft(&a.ledger, 9)).unwrap();
@@ -171,9 +186,7 @@ fn nodes_with_equal_markers_have_equal_folders() {
         assert_eq!(b.marker.size, TreeSize(seq));
         b.ledger.append(&entries(seq..seq + 1)).unwrap();
         if [3, 8, 19].contains(&seq) {
-            b.ledger
-                .put_checkpoint(TreeSize(seq + 1), &note(seq + 1))
-                .unwrap();
+            keep(&mut b.ledger, seq + 1).unwrap();
         }
         if seq == 19 {
             assert!(b.ledger.drop_checkpoint(TreeSize(4)));
@@ -183,9 +196,7 @@ fn nodes_with_equal_markers_have_equal_folders() {
         b.markers.write(draft(&b.ledger, seq)).unwrap();
         // What no marker counts is gone at the next start.
         b.ledger.append(&entries(seq + 1..seq + 12)).unwrap();
-        b.ledger
-            .put_checkpoint(TreeSize(seq + 12), &note(seq + 12))
-            .unwrap();
+        keep(&mut b.ledger, seq + 12).unwrap();
     }
     drop(open(&two));
     assert_eq!(dump(&one, "ledger"), dump(&two, "ledger"));
@@ -197,15 +208,15 @@ fn keeps_a_checkpoint_until_a_durable_marker_does_not_name_it() {
     let mut a = open(&disk);
     a.ledger.append(&entries(0..30)).unwrap();
     for size in [10, 20, 30] {
-        a.ledger
-            .put_checkpoint(TreeSize(size), &note(size))
-            .unwrap();
-        a.ledger
-            .put_checkpoint(TreeSize(size), &note(size))
-            .unwrap();
+        keep(&mut a.ledger, size).unwrap();
+        keep(&mut a.ledger, size).unwrap();
     }
     for (size, text) in [(30, "other"), (25, "older"), (31, "beyond")] {
-        assert!(a.ledger.put_checkpoint(TreeSize(size), text).is_err());
+        assert!(
+            a.ledger
+                .put_checkpoint(&checkpoint(size, size), text)
+                .is_err()
+        );
     }
     let reader = a.ledger.reader();
     let covering = |seq| {

@@ -2,6 +2,15 @@
 use super::*;
 use crate::env::sim::SimDisk;
 
+fn kept(crc: u32, sealed: u64, last_of_keys: bool) -> Kept {
+    let sealed = Micros(sealed);
+    Kept {
+        crc,
+        sealed,
+        last_of_keys,
+    }
+}
+
 fn full(generation: u64) -> Marker {
     Marker {
         generation,
@@ -15,7 +24,14 @@ fn full(generation: u64) -> Marker {
         }),
         membership: Some(Bytes::from_static(b"voters 1, 2, 3")),
         sealed: TreeSize(69_999),
-        checkpoints: BTreeMap::from([(1, 0), (300, u32::MAX), (69_999, 1 << 31)]),
+        checkpoints: KeptNotes {
+            by_size: BTreeMap::from([
+                (1, kept(0, 0, false)),
+                (300, kept(u32::MAX, Micros::MAX.0, true)),
+                (69_999, kept(1 << 31, Micros::MAX.0, false)),
+            ]),
+            keyset: [5; 32],
+        },
         packs: BTreeMap::from([
             ("acme".to_owned(), BTreeMap::from([(0, 0), (7, 1 << 50)])),
             ("b/b".to_owned(), BTreeMap::new()),
@@ -79,8 +95,8 @@ fn refuses_fields_that_do_not_fit() {
             "{counts:?}"
         );
     }
-    // Version 1 stood over another layout of the tree's files.
-    for other in [1, 3] {
+    // Earlier ones stood over other layouts.
+    for other in [1, 2, 4] {
         let refused = Marker::decode("marker.0", &sealed(body, other)).unwrap_err();
         assert!(
             matches!(refused, StoreError::FormatUnknown { found, .. } if found == other),

@@ -43,6 +43,12 @@ fn grow(disk: &SimDisk, rounds: u64) -> Story {
     story
 }
 
+/// Three checkpoints a minute, of which the third stays.
+const AGES: ThinAges = ThinAges {
+    minute_after_ms: 30_000,
+    hour_after_ms: 3_600_000,
+};
+
 /// What one command of the Raft log does; the same on every node and after every restart.
 fn apply(ledger: &mut Ledger<SimDisk>, round: u64) {
     let from = size_after(round.wrapping_sub(1));
@@ -51,10 +57,9 @@ fn apply(ledger: &mut Ledger<SimDisk>, round: u64) {
     let middle = to.min(from + 2);
     ledger.append(&entries(from..middle)).unwrap();
     ledger.append(&entries(middle..to)).unwrap();
-    ledger.put_checkpoint(TreeSize(to), &note(to)).unwrap();
-    if round > 1 {
-        ledger.drop_checkpoint(TreeSize(size_after(round - 2)));
-    }
+    let sealed = checkpoint(to, round);
+    ledger.put_checkpoint(&sealed, &note(to)).unwrap();
+    ledger.thin_checkpoints(AGES);
     let (_, bytes) = value(round);
     ledger
         .put_value(tenant(round), HashedValue::of(&bytes))
@@ -110,7 +115,12 @@ fn check(disk: &SimDisk, story: &Story, steps: usize, crash: &Crash) -> Opened<S
         .collect();
     assert_eq!(
         kept,
-        expected.checkpoints.keys().copied().collect::<Vec<_>>()
+        expected
+            .checkpoints
+            .by_size
+            .keys()
+            .copied()
+            .collect::<Vec<_>>()
     );
     let applied = expected.last_applied.map_or(0, |at| at.index);
     for round in 0..applied + 2 {
@@ -162,6 +172,11 @@ fn a_crash_at_any_step_recovers_exactly_a_durable_marker_and_grows_to_the_same_b
     for rolled in [names::lines(16), names::nodes(0, 16), names::nodes(1, 8)] {
         assert!(reference.contains_key(&rolled), "{rolled}");
     }
+    let kept: Vec<u64> = story.markers.values().last().map_or(Vec::new(), |last| {
+        let kept = last.checkpoints.by_size.keys();
+        kept.copied().collect()
+    });
+    assert_eq!(kept, [2, 5, 6].map(size_after));
     let mut tried = 0;
     for steps in 0..=history.len() {
         let before = history.disk_after(steps);

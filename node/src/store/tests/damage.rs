@@ -10,9 +10,7 @@ fn at_rest() -> SimDisk {
     for size in [10, 30, 41] {
         let from = a.ledger.size().0;
         a.ledger.append(&entries(from..size)).unwrap();
-        a.ledger
-            .put_checkpoint(TreeSize(size), &note(size))
-            .unwrap();
+        keep(&mut a.ledger, size).unwrap();
     }
     for number in 0..6 {
         let (_, bytes) = value(number);
