@@ -71,6 +71,7 @@ mod endpoint;
 mod error;
 mod establish;
 mod fields;
+mod history;
 mod memory;
 mod misbehaviour;
 pub mod operator;
@@ -95,6 +96,7 @@ pub use error::{Error, Fault, Unproven};
 pub use fields::{
     Fields, FieldsWithParameters, FingerprintFields, ResultOnlyFields, SemanticFields,
 };
+pub use history::{Moment, PastTrail};
 pub use misbehaviour::{ContradictingEntry, Misbehaviour};
 pub use operator::Operator;
 pub use output::{About, AsOf, FromOutput, Verified};

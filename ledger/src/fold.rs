@@ -13,8 +13,10 @@
 mod decide;
 mod decision;
 mod dedup;
+mod effect;
 mod error;
 mod evolve;
+mod history;
 mod lookup;
 mod operation;
 mod outcome;
@@ -29,13 +31,14 @@ pub use decide::decide;
 pub use decision::{DecideError, Decision, SealDue, ValueName};
 pub use error::{FoldError, Rule};
 pub use evolve::evolve;
+pub use history::{HistoryError, Past, past};
 pub use lookup::{lifecycle, log, lookup, resolve_prefix};
 pub use operation::{
     Admin, Attest, Change, Get, Item, ModelSupersede, Operation, Request, RequestError, Revoke,
     Set, Stamp, Supersede,
 };
 pub use outcome::{Answer, Answered, ChangeError, Hit, Miss, Outcome, Ticked};
-pub use rules::{Effective, RULES_KNOWN, RULES_V1, SUCCESSORS_MAX, effective};
+pub use rules::{Effective, RULES_KNOWN, RULES_V1, SUCCESSORS_MAX, effective, model_of};
 pub use state::{
     Cascade, Changes, CodecError, DedupFloor, Held, Key, KeysetName, Lifecycle, LogState,
     MemoryState, ModelSuperseded, Prefix, RECORD_VERSION, REVOKED_MAX, Record, RequestRecord,

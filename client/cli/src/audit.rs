@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use candor_client::{
-    AttestSigner, AuditTrail, ChangeOptions, Client, ComplianceReport, GetOptions, Lookup,
+    AttestSigner, AuditTrail, ChangeOptions, Client, ComplianceReport, GetOptions, Lookup, Moment,
     VerifiedCheckpoint, WaitFor,
 };
 use candor_ledger::entry::{Subject, Verdict};
@@ -20,7 +20,7 @@ use crate::cache::{recorded_json, recorded_text};
 use crate::failure::Usage;
 use crate::output::{Lines, Output, write_data};
 use crate::session::{self, Connection};
-use crate::{keys, lifecycle};
+use crate::{keys, lifecycle, past};
 
 /// Print a computation's lifecycle: every write, read, miss, revocation ... of it, verified.
 ///
@@ -36,8 +36,12 @@ pub(crate) struct AuditlogArgs {
     #[arg(long)]
     full: bool,
     /// Tell it for a reader who knows neither ledgers nor hashes.
-    #[arg(long, conflicts_with = "full")]
+    #[arg(long, conflicts_with_all = ["full", "as_of"])]
     report: bool,
+    /// As it stood at that time (UTC, such as 2026-05-14T10:00:00Z or 2026-05-14), or directly after
+    /// the entry with that number; and what a lookup would have been answered then.
+    #[arg(long, value_name = "TIME|SEQ", value_parser = past::parse_moment)]
+    as_of: Option<Moment>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -122,20 +126,35 @@ enum Wanted {
 
 /// `candor auditlog`
 pub(crate) fn auditlog(args: &AuditlogArgs, output: Output) -> anyhow::Result<ExitCode> {
-    let (trail, policy) = session::block_on(async {
+    let (trail, past, policy) = session::block_on(async {
         let client = args.connection.client()?;
-        Ok((
-            client.auditlog(&args.subject).await?,
-            client.policy().clone(),
-        ))
+        let policy = client.policy().clone();
+        let Some(moment) = args.as_of else {
+            return Ok((client.auditlog(&args.subject).await?, None, policy));
+        };
+        let mut past = client.auditlog_as_of(&args.subject, moment).await?;
+        Ok((past.take_trail(), Some(past), policy))
     })?;
+    if let Some(past) = &past
+        && trail.entries.is_empty()
+    {
+        output.print(past::json(past), || past::text(past))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     refuse_empty(&trail)?;
     if args.report && output == Output::Table {
         write_data(ComplianceReport::of(trail).to_string().as_bytes(), false)?;
         return Ok(ExitCode::SUCCESS);
     }
     let checked = lifecycle::check(trail, &policy)?;
-    output.print(checked.to_json()?, || checked.text(args.full))?;
+    let mut fields = checked.to_json()?;
+    if let (Some(past), Some(fields)) = (&past, fields.as_object_mut()) {
+        fields.insert("as_of".to_owned(), past::json(past));
+    }
+    output.print(fields, || {
+        let told = past.as_ref().map(past::text).unwrap_or_default();
+        checked.text(args.full) + &told
+    })?;
     Ok(if checked.holds() {
         ExitCode::SUCCESS
     } else {

@@ -19,6 +19,7 @@ mod lifecycle;
 #[cfg(feature = "server")]
 mod node;
 mod output;
+mod past;
 mod replay;
 mod session;
 mod span;

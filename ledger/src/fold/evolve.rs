@@ -166,8 +166,7 @@ impl<V: StateView> Step<'_, V> {
     ) -> Result<Option<Answer>, FoldError> {
         let before = get_result(self.view, &self.entry.tenant, fingerprint)?;
         let before = before.unwrap_or_else(|| ResultRecord::absent(self.lifecycle()));
-        let (mut after, answer) = self.result_after(fingerprint, &before, changes)?;
-        after.lifecycle = self.lifecycle();
+        let (after, answer) = self.result_after(fingerprint, &before, changes)?;
         self.index(fingerprint, &before, &after, changes);
         let tenant = self.entry.tenant.clone();
         let key = Key::Result {

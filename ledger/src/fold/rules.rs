@@ -76,23 +76,39 @@ pub fn effective<V: StateView>(
     record: &ResultRecord,
     time: Micros,
 ) -> Result<Effective, ViewError> {
+    // Only where it can matter: a record more to read.
+    let successor = match &record.standing {
+        Standing::Active(_) | Standing::Expired(_) => {
+            model_successor(view, tenant, record.model())?
+        }
+        Standing::Absent | Standing::Revoked | Standing::Superseded { .. } => None,
+    };
+    Ok(effective_given(record, successor, time))
+}
+
+/// As [`effective`], where it is known what the result's model gave way to, if it did.
+pub(super) fn effective_given(
+    record: &ResultRecord,
+    model_successor: Option<Subject>,
+    time: Micros,
+) -> Effective {
     let (held, active) = match &record.standing {
-        Standing::Absent => return Ok(Effective::Absent),
+        Standing::Absent => return Effective::Absent,
         Standing::Active(held) => (held, true),
         Standing::Expired(held) => (held, false),
-        Standing::Revoked => return Ok(Effective::Revoked),
+        Standing::Revoked => return Effective::Revoked,
         Standing::Superseded { successor, .. } => {
-            return Ok(Effective::Superseded(successor.clone()));
+            return Effective::Superseded(successor.clone());
         }
     };
-    if let Some(to) = model_successor(view, tenant, record.model())? {
-        return Ok(Effective::Superseded(to));
+    if let Some(to) = model_successor {
+        return Effective::Superseded(to);
     }
-    Ok(if active && time < held.deadline {
+    if active && time < held.deadline {
         Effective::Active(held.clone())
     } else {
         Effective::Expired(held.clone())
-    })
+    }
 }
 
 /// What becomes of a set that its fields do not forbid already.
@@ -303,7 +319,7 @@ pub(super) fn model_version_of(fields: &FingerprintFields) -> &str {
 }
 
 /// The model that the fields name; `result-only` fields do not.
-pub(super) fn model_of(fields: &FingerprintFields) -> Option<Model> {
+pub fn model_of(fields: &FingerprintFields) -> Option<Model> {
     match fields {
         FingerprintFields::Exact(fields) | FingerprintFields::Semantic(fields) => Some(Model {
             name: fields.model_name.clone(),

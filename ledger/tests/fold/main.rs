@@ -8,6 +8,7 @@
 
 mod adversary;
 mod dedup;
+mod history;
 mod limits;
 mod models;
 mod records;

@@ -244,7 +244,6 @@ pub(super) fn values<D: Disk>(
     Ok(FetchValuesResponse { values })
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "an argument of `map_err`")]
 fn refused(problem: StoreError) -> Status {
     match problem {
         StoreError::Beyond { .. } => Status::out_of_range(problem.to_string()),

@@ -2,49 +2,63 @@
 
 use super::Step;
 use crate::entry::{
-    Body, Expire, ReadHit, ReadMiss, Refusal, Revocation, State, Subject, Supersede, SupersedeBy,
-    Write, WriteConflict,
+    Body, Expire, ReadHit, ReadMiss, Refusal, Revocation, State, Supersede, SupersedeBy, Write,
+    WriteConflict,
 };
 use crate::fingerprint::{Fingerprint, Pattern};
+use crate::fold::effect::effect;
 use crate::fold::error::{FoldError, Rule};
 use crate::fold::outcome::Answer;
 use crate::fold::rules::{
     Effective, SetVerdict, effective, judge_reinstate, judge_revoke, judge_set, judge_supersede,
-    model_of, refuse_fields,
+    refuse_fields,
 };
 use crate::fold::state::{
-    Cascade, Changes, Held, Key, Prefix, Record, ResultKind, ResultRecord, Standing, StateView,
-    get_model_superseded,
+    Cascade, Changes, Key, Prefix, Record, ResultRecord, Standing, StateView, get_model_superseded,
 };
 
-type After = (ResultRecord, Option<Answer>);
-
 impl<V: StateView> Step<'_, V> {
-    /// The record after the entry, its lifecycle aside, and what the client is answered.
+    /// The record after the entry, and what the client is answered.
     pub(super) fn result_after(
         &self,
         fingerprint: Fingerprint,
         before: &ResultRecord,
         changes: &mut Changes,
-    ) -> Result<After, FoldError> {
+    ) -> Result<(ResultRecord, Option<Answer>), FoldError> {
+        let answer = self.check_result(fingerprint, before, changes)?;
+        let after = effect(before, self.entry);
+        let after = after.ok_or_else(|| {
+            let expected = "an entry that fits what stands before it";
+            self.broken(Rule::State, expected, before.state())
+        })?;
+        Ok((after, answer))
+    }
+
+    /// Whether the rules allow the entry here.
+    fn check_result(
+        &self,
+        fingerprint: Fingerprint,
+        before: &ResultRecord,
+        changes: &mut Changes,
+    ) -> Result<Option<Answer>, FoldError> {
         let now = effective(self.view, &self.entry.tenant, before, self.entry.time)?;
-        let unchanged = |answer| Ok((before.clone(), Some(answer)));
         match &self.entry.body {
             Body::Expire(body) => self.expire(fingerprint, before, *body),
             Body::ReadHit(body) => self.read_hit(before, &now, body),
             Body::ReadMiss(body) => self.read_miss(before, &now, body),
             Body::Refused(body) => {
-                unchanged(self.refused_result(fingerprint, before, &now, body)?)
+                let answer = self.refused_result(fingerprint, before, &now, body)?;
+                Ok(Some(answer))
             }
             Body::Reinstate(body) => self.reinstate(before, &now, body),
-            Body::Revoke(body) => self.revoke(before, &now, body),
+            Body::Revoke(body) => self.revoke(&now, body),
             Body::Supersede(body) => match &body.by {
                 SupersedeBy::Client { successor, .. } => {
-                    self.supersede(fingerprint, *successor, before, &now, body)
+                    self.supersede(fingerprint, *successor, &now, body)
                 }
                 SupersedeBy::Model { .. } => self.follow_model(fingerprint, before, body, changes),
             },
-            Body::Verify(body) => unchanged(self.attested(body)?),
+            Body::Verify(body) => Ok(Some(self.attested(body)?)),
             Body::Write(body) => self.write(fingerprint, before, &now, body),
             Body::WriteConflict(body) => self.write_conflict(before, &now, *body),
             _ => Err(self.broken(Rule::Subject, "another subject", &self.entry.subject)),
@@ -57,7 +71,7 @@ impl<V: StateView> Step<'_, V> {
         before: &ResultRecord,
         now: &Effective,
         body: &Write,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         self.require(Rule::Fingerprint, &body.fields.fingerprint(), &fingerprint)?;
         self.check_limits(body)?;
         let tenant = &self.entry.tenant;
@@ -76,24 +90,11 @@ impl<V: StateView> Step<'_, V> {
             SetVerdict::Renew(version) => (version, true),
         };
         self.require(Rule::Version, &version, &body.version)?;
-        let held = self.held(body);
-        let answer = Answer::Written {
+        Ok(Some(Answer::Written {
             version,
             renewed,
-            deadline: held.deadline,
-        };
-        let mut after = before.clone();
-        after.kind = Some(ResultKind {
-            pattern,
-            model: model_of(&body.fields),
-        });
-        after.version_max = before.version_max.max(version);
-        after.standing = Standing::Active(held);
-        if pattern == Pattern::ResultOnly {
-            // Equal outputs are not the same result here, so revoking one forbids no other.
-            after.revoked.clear();
-        }
-        Ok((after, Some(answer)))
+            deadline: self.entry.time.plus_millis(body.ttl_ms),
+        }))
     }
 
     fn check_limits(&self, body: &Write) -> Result<(), FoldError> {
@@ -110,26 +111,12 @@ impl<V: StateView> Step<'_, V> {
         Ok(())
     }
 
-    /// The result that a write makes. A renewal is proved by its own entry, which has time and ttl.
-    fn held(&self, body: &Write) -> Held {
-        Held {
-            version: body.version,
-            write_seq: self.entry.seq,
-            written: self.entry.time,
-            ttl_ms: body.ttl_ms,
-            deadline: self.entry.time.plus_millis(body.ttl_ms),
-            output_hash: body.output_hash,
-            output_len: body.output_len,
-            media_type: body.media_type.clone(),
-        }
-    }
-
     fn write_conflict(
         &self,
         before: &ResultRecord,
         now: &Effective,
         body: WriteConflict,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         let pattern = before.pattern().unwrap_or(Pattern::Exact);
         let verdict = judge_set(before, now, pattern, body.offered);
         let SetVerdict::Conflict(held) = verdict else {
@@ -145,7 +132,7 @@ impl<V: StateView> Step<'_, V> {
             version: body.version,
             write_seq: body.write_seq,
         };
-        Ok((before.clone(), Some(answer)))
+        Ok(Some(answer))
     }
 
     /// INV-6: only what is ACTIVE at this place is disclosed.
@@ -154,7 +141,7 @@ impl<V: StateView> Step<'_, V> {
         before: &ResultRecord,
         now: &Effective,
         body: &ReadHit,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         let pattern = self.check_lookup(before)?;
         let Effective::Active(held) = now else {
             return Err(self.broken(Rule::State, State::Active, now.state()));
@@ -168,27 +155,22 @@ impl<V: StateView> Step<'_, V> {
             let (expected, found) = (shown(wanted), shown(!wanted));
             return Err(self.broken(Rule::Semantic, expected, found));
         }
-        Ok((before.clone(), None))
+        Ok(None)
     }
 
-    /// An overdue result is EXPIRED by the first lookup that finds it so.
     fn read_miss(
         &self,
         before: &ResultRecord,
         now: &Effective,
         body: &ReadMiss,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         self.check_lookup(before)?;
         let expected = now.miss();
         if expected.as_ref() != Some(&body.reason) {
             let expected = expected.map_or("a hit".to_owned(), |reason| reason.to_string());
             return Err(self.broken(Rule::Reason, expected, &body.reason));
         }
-        let mut after = before.clone();
-        if let Effective::Expired(held) = now {
-            after.standing = Standing::Expired(held.clone());
-        }
-        Ok((after, None))
+        Ok(None)
     }
 
     fn check_lookup(&self, before: &ResultRecord) -> Result<Option<Pattern>, FoldError> {
@@ -204,16 +186,14 @@ impl<V: StateView> Step<'_, V> {
         &self,
         fingerprint: Fingerprint,
         successor: Fingerprint,
-        before: &ResultRecord,
         now: &Effective,
         body: &Supersede,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         let tenant = &self.entry.tenant;
         let verdict = judge_supersede(self.view, tenant, fingerprint, now, successor)?;
         let version = self.allowed(verdict)?;
         self.require(Rule::Version, &version, &body.version)?;
-        let after = superseded(before, Subject::Fingerprint(successor));
-        Ok((after, Some(Answer::Superseded { version })))
+        Ok(Some(Answer::Superseded { version }))
     }
 
     /// Results follow their model one by one, in the order of fingerprints.
@@ -223,7 +203,7 @@ impl<V: StateView> Step<'_, V> {
         before: &ResultRecord,
         body: &Supersede,
         changes: &mut Changes,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         let SupersedeBy::Model { cause, successor } = &body.by else {
             return Err(self.broken(Rule::Cause, "a cause", "none"));
         };
@@ -252,7 +232,7 @@ impl<V: StateView> Step<'_, V> {
         self.require(Rule::Cause, &to, &successor.to_string())?;
         let version = before.held().map_or(0, |held| held.version);
         self.require(Rule::Version, &version, &body.version)?;
-        Ok((superseded(before, Subject::Model(successor.clone())), None))
+        Ok(None)
     }
 
     /// Ticks let results follow their models first, and then expire what is overdue, the earliest
@@ -262,7 +242,7 @@ impl<V: StateView> Step<'_, V> {
         fingerprint: Fingerprint,
         before: &ResultRecord,
         body: Expire,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         let Standing::Active(held) = &before.standing else {
             return Err(self.broken(Rule::State, State::Active, before.state()));
         };
@@ -282,9 +262,7 @@ impl<V: StateView> Step<'_, V> {
             fingerprint,
         };
         self.require_first(due.map(|(key, _)| key), &own)?;
-        let mut after = before.clone();
-        after.standing = Standing::Expired(held.clone());
-        Ok((after, None))
+        Ok(None)
     }
 
     /// The entry is about the result that an index has first.
@@ -299,44 +277,31 @@ impl<V: StateView> Step<'_, V> {
         Err(self.broken(Rule::Order, first, &self.entry.subject))
     }
 
-    fn revoke(
-        &self,
-        before: &ResultRecord,
-        now: &Effective,
-        body: &Revocation,
-    ) -> Result<After, FoldError> {
+    fn revoke(&self, now: &Effective, body: &Revocation) -> Result<Option<Answer>, FoldError> {
         let version = self.allowed(judge_revoke(now, body.output_hash))?;
         self.require(Rule::Version, &version, &body.version)?;
-        let mut after = before.clone();
-        after.revoked.extend(before.held().cloned());
-        after.standing = Standing::Revoked;
-        Ok((after, Some(Answer::Revoked { version })))
+        Ok(Some(Answer::Revoked { version }))
     }
 
-    /// The result comes back with the deadline that it had.
     fn reinstate(
         &self,
         before: &ResultRecord,
         now: &Effective,
         body: &Revocation,
-    ) -> Result<After, FoldError> {
+    ) -> Result<Option<Answer>, FoldError> {
         let tenant = &self.entry.tenant;
         let verdict = judge_reinstate(self.view, tenant, before, now, body.output_hash)?;
         let held = self.allowed(verdict)?;
         self.require(Rule::Version, &held.version, &body.version)?;
-        let mut after = before.clone();
-        after.revoked.retain(|other| *other != held);
-        let overdue = self.entry.time >= held.deadline;
-        after.standing = if overdue {
-            Standing::Expired(held)
+        let state = if self.entry.time < held.deadline {
+            State::Active
         } else {
-            Standing::Active(held)
+            State::Expired
         };
-        let answer = Answer::Reinstated {
+        Ok(Some(Answer::Reinstated {
             version: body.version,
-            state: after.state(),
-        };
-        Ok((after, Some(answer)))
+            state,
+        }))
     }
 
     fn allowed<T>(&self, verdict: Result<T, Refusal>) -> Result<T, FoldError> {
@@ -345,13 +310,4 @@ impl<V: StateView> Step<'_, V> {
             self.broken(Rule::Refusal, expected, self.entry.op())
         })
     }
-}
-
-fn superseded(before: &ResultRecord, successor: Subject) -> ResultRecord {
-    let mut after = before.clone();
-    if let Some(held) = before.held() {
-        let held = held.clone();
-        after.standing = Standing::Superseded { held, successor };
-    }
-    after
 }
