@@ -207,6 +207,18 @@ async fn an_outside_reader_rebuilds_the_root_from_tiles_and_entries_are_for_audi
     )
     .unwrap();
 
+    // The smaller size's checkpoint is kept under its own name.
+    let kept = node.get(&format!("checkpoint/{}", small.size()), None);
+    let kept = signed_note::Note::from_bytes(&kept.body).unwrap();
+    let kept = Checkpoint::from_bytes(kept.text()).unwrap();
+    assert_eq!((kept.size(), kept.hash()), (small.size(), small.hash()));
+    let never = (404, "UNKNOWN_CHECKPOINT".to_owned());
+    assert_eq!(node.refused("checkpoint/1000000", None), never);
+    assert_eq!(
+        node.refused(&format!("checkpoint/0{}", small.size()), None),
+        never
+    );
+
     // What is not sealed, not wide enough or not spelled so does not exist.
     let beyond = large.size() / 256 + 100;
     for path in [

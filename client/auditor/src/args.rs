@@ -7,11 +7,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// Check a Candor ledger, or a piece of evidence from one, with public keys alone.
 ///
-/// Nothing is asked over a network, and nothing that the ledger, the evidence or their makers say
-/// about themselves is believed: what counts is the trust policy you bring. It names the log's
-/// three public keys, the nodes or witnesses that must have recomputed what was signed, and
-/// perhaps a checkpoint you kept from before. Get it from the operator once, compare its key-set
-/// id over another way (`candor-audit policy --check FILE` prints it), and keep it.
+/// Nothing is asked over a network unless you name a URL, and nothing that the ledger, the evidence
+/// or their makers say about themselves is believed: what counts is the trust policy you bring. It
+/// names the log's three public keys, the nodes or witnesses that must have recomputed what was
+/// signed, and perhaps a checkpoint you kept from before. Get it from the operator once, compare its
+/// key-set id over another way (`candor-audit policy --check FILE` prints it), and keep it.
 #[derive(Debug, Parser)]
 #[command(name = "candor-audit", version, after_long_help = EXIT_STATUS)]
 pub(crate) struct Args {
@@ -84,14 +84,15 @@ pub(crate) enum Requirement {
     Complete,
 }
 
-/// Replay a whole ledger from a node's folder.
+/// Replay a whole ledger from a node's folder, or from a node.
 ///
-/// DIR is a node's `ledger` folder or a node's folder that has one. Every entry is read, in order,
+/// DIR is a node's `ledger` folder or a node's folder that has one; or, in a build with the feature
+/// `online`, the URL `http://host:port` of a node's HTTP port, read as C2SP tlog-tiles. Every entry is read, in order,
 /// and nothing is written. Checked are: the hash chain; the Merkle tree; every kept checkpoint
 /// with its signatures and the majority of members that vouched for it; each subject's lifecycle;
 /// and the rules of the ledger, replayed entry by entry, so that a disclosure of a revoked result
 /// is found even in a ledger that is correctly chained and signed. The stored tree and offsets are
-/// recomputed and compared.
+/// recomputed and compared, or over HTTP the tiles of hashes.
 ///
 /// A ledger whose tail was cut off together with its checkpoints looks like a younger ledger.
 /// Bring a checkpoint that you kept (--since), or a `pin` in the policy, and it is found out.
@@ -100,7 +101,8 @@ pub(crate) enum Requirement {
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXIT_STATUS)]
 pub(crate) struct LedgerArgs {
-    /// A node's `ledger` folder, or a node's folder.
+    /// A node's `ledger` folder, a node's folder, or the URL of a node's HTTP port.
+    #[arg(value_name = "DIR|URL")]
     pub(crate) dir: PathBuf,
 
     /// Your trust policy.
@@ -110,6 +112,18 @@ pub(crate) struct LedgerArgs {
     /// A checkpoint file that you kept: the ledger must be its continuation.
     #[arg(long, value_name = "OLD_CHECKPOINT")]
     pub(crate) since: Option<PathBuf>,
+
+    /// With a URL: a file with the token of an auditor of the whole cluster, who may read entries. It
+    /// goes to the node as it is; use it over networks that you trust.
+    #[cfg(feature = "online")]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// With a URL: rebuild the root from the tree's leaf hashes, which anybody may read, and look at no
+    /// entry. Exit status 3 then means that all was well as far as it was looked at.
+    #[cfg(feature = "online")]
+    #[arg(long, conflicts_with = "token_file")]
+    pub(crate) hashes_only: bool,
 
     #[command(flatten)]
     pub(crate) distrust: Distrust,

@@ -17,9 +17,15 @@ use crate::folder::{
     Derived, Difference, Folder, Line, Lines, checkpoint_file, entry_file, offsets_file, tree_file,
 };
 use crate::progress::Progress;
-use crate::read;
+use crate::read::{self, CouldNotRead};
 use crate::report;
+#[cfg(feature = "online")]
+use crate::tiles;
 use crate::trust::{self, TrustSummary};
+
+/// A token has 71 characters.
+#[cfg(feature = "online")]
+const TOKEN_LEN_MAX: usize = 1_024;
 
 pub(crate) fn run(args: &LedgerArgs, output: Output) -> Done {
     let distrust = args.distrust.algorithms();
@@ -29,14 +35,56 @@ pub(crate) fn run(args: &LedgerArgs, output: Output) -> Done {
         let note = read::file(since, NOTE_LEN_MAX)?;
         replay.since(&shown(&since.display().to_string()).to_string(), &note);
     }
-    let folder = Folder::open(&args.dir)?;
-    let report = audit(&folder, replay);
+    let (report, compared) = look(args, replay)?;
     let trust = TrustSummary::new(&args.trust, &policy, &distrust);
     read::print(&match output {
         Output::Json => format!("{:#}\n", report::ledger_json(&report, &trust)),
-        Output::Text => report::ledger_text(&report, &trust),
+        Output::Text => report::ledger_text(&report, &trust, compared),
     });
     Ok(report.outcome.exit_code())
+}
+
+/// What was looked at beside the entries, in words, and what came of it.
+type Looked = Result<(LedgerReport, &'static str), CouldNotRead>;
+
+#[cfg(not(feature = "online"))]
+fn look(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
+    if args.dir.to_string_lossy().starts_with("http://") {
+        let problem = "this build knows no network: it lacks the feature `online`";
+        return Err(CouldNotRead::new(&args.dir, problem));
+    }
+    look_into_folder(args, replay)
+}
+
+#[cfg(feature = "online")]
+fn look(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
+    let place = args.dir.to_string_lossy();
+    if !place.starts_with("http://") {
+        return look_into_folder(args, replay);
+    }
+    let token = match &args.token_file {
+        None => None,
+        Some(path) => {
+            let text = String::from_utf8(read::file(path, TOKEN_LEN_MAX)?);
+            let text = text.map_err(|_| CouldNotRead::new(path, "not UTF-8"))?;
+            Some(text.trim().to_owned())
+        }
+    };
+    let remote = tiles::Remote::new(&place, token);
+    if args.hashes_only {
+        let report = tiles::rebuild(&remote, replay)?;
+        return Ok((report, "hash tiles alone"));
+    }
+    Ok((
+        tiles::audit(&remote, replay)?,
+        "chain, tree, rules, hash tiles",
+    ))
+}
+
+fn look_into_folder(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
+    let folder = Folder::open(&args.dir)?;
+    let compared = "chain, tree, rules, stored tree and offsets";
+    Ok((audit(&folder, replay), compared))
 }
 
 fn audit(folder: &Folder, replay: Replay<'_>) -> LedgerReport {

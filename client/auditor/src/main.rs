@@ -12,6 +12,8 @@ mod policy;
 mod progress;
 mod read;
 mod report;
+#[cfg(feature = "online")]
+mod tiles;
 mod trust;
 mod verify;
 

@@ -69,13 +69,16 @@ pub(crate) fn evidence_json(report: &Report, trust: &TrustSummary) -> Value {
 }
 
 /// The report on a whole ledger.
-pub(crate) fn ledger_text(report: &LedgerReport, trust: &TrustSummary) -> String {
+pub(crate) fn ledger_text(report: &LedgerReport, trust: &TrustSummary, compared: &str) -> String {
     let mut page = Page::default();
     page.line("log", shown(report.origin.as_deref().unwrap_or("unknown")));
     match report.size.last() {
         Some(last) => page.line(
             "range",
-            format_args!("entries 0 to {last}, replayed one by one"),
+            match report.seals {
+                0 => format!("entries 0 to {last}"),
+                _ => format!("entries 0 to {last}, replayed one by one"),
+            },
         ),
         None => page.line("range", "no entry"),
     }
@@ -83,7 +86,7 @@ pub(crate) fn ledger_text(report: &LedgerReport, trust: &TrustSummary) -> String
     page.line(
         "checked",
         format_args!(
-            "chain, tree, rules, {} seals, {} kept checkpoints, stored tree and offsets",
+            "{compared}, {} seals, {} kept checkpoints",
             report.seals, report.checkpoints
         ),
     );

@@ -102,7 +102,7 @@ impl Replay<'_> {
     }
 
     /// A root known for a size that no checkpoint here covers: an older ledger was put in place.
-    fn check_rollback(&mut self) {
+    pub(super) fn check_rollback(&mut self) {
         let (size, sealed) = (self.size(), self.sealed());
         let Some(known) = self.known_newest.take().filter(|known| known.size > sealed) else {
             return;
@@ -132,6 +132,12 @@ impl Replay<'_> {
             0 => String::new(),
             more => format!(", nor are {more} later ones"),
         };
+        if self.unkept_excused {
+            self.caveats.push(format!(
+                "no checkpoint of size {size} was served{more}: thinned out meanwhile, or withheld"
+            ));
+            return;
+        }
         let problem = format!(
             "the checkpoint of size {size} is not kept, though the log went on after its seal{more}"
         );
@@ -231,7 +237,7 @@ impl Replay<'_> {
         let sealed = self.sealed();
         let mut reasons = vec![
             format!("every entry from 0 on was replayed, as of size {sealed}"),
-            "whether the log has grown since, a folder cannot show".to_owned(),
+            "whether the log has grown since is not shown".to_owned(),
         ];
         if !self.compared {
             reasons.push(

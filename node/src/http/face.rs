@@ -29,6 +29,16 @@ impl<E: Env> Pages for Face<E> {
         newest.map(|(_, note)| note).ok_or_else(none)
     }
 
+    fn checkpoint_of(&self, size: TreeSize) -> Result<String, ApiError> {
+        let none = || {
+            ApiError::new(
+                ErrorCode::UnknownCheckpoint,
+                "no checkpoint of that size is kept",
+            )
+        };
+        self.0.reader.checkpoint(size)?.ok_or_else(none)
+    }
+
     fn tile(&self, tile: TileId, authorization: Option<&str>) -> Result<Vec<u8>, ApiError> {
         if tile.kind == TileKind::Entries {
             self.admit(authorization)?;

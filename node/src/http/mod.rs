@@ -15,6 +15,7 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use candor_ledger::ids::TreeSize;
 use candor_ledger::tile::TileId;
 use serde_json::json;
 use tonic::Code;
@@ -34,6 +35,11 @@ pub trait Pages: Send + Sync + 'static {
     /// # Errors
     /// No checkpoint yet; damage.
     fn checkpoint(&self) -> Result<String, ApiError>;
+    /// The kept checkpoint of this size.
+    ///
+    /// # Errors
+    /// None is kept; damage.
+    fn checkpoint_of(&self, size: TreeSize) -> Result<String, ApiError>;
     /// The bytes of a tile for the bearer of this `authorization` header.
     ///
     /// # Errors
@@ -44,6 +50,8 @@ pub trait Pages: Send + Sync + 'static {
 }
 
 type AllPages = Arc<dyn Pages>;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves until `stop` resolves.
 pub async fn serve<L: Listener>(
@@ -56,6 +64,7 @@ pub async fn serve<L: Listener>(
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/checkpoint", get(checkpoint))
+        .route("/checkpoint/{size}", get(tiles::checkpoint))
         .route("/tile/{*path}", get(tiles::tile))
         .with_state(pages);
     let served = axum::serve(Accept(listener), routes)
@@ -85,7 +94,7 @@ async fn checkpoint(Shared(pages): Shared<AllPages>) -> Response {
         // A short life: a new checkpoint may come every 100 ms.
         Ok(note) => {
             let headers = [
-                (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+                (header::CONTENT_TYPE, PLAIN),
                 (header::CACHE_CONTROL, "max-age=1"),
             ];
             (headers, note).into_response()
