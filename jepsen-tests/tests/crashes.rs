@@ -93,7 +93,7 @@ async fn a_state_folder_that_is_deleted_damaged_or_old_is_made_good_from_the_led
                 "another fold, want {want:?}:\n{line}"
             );
             let origin = match (node, round) {
-                // sled finds an older copy in a file cut short, or none.
+                // The engine finds an older store in a file cut short, or none.
                 (2, CUT) => "origin=",
                 (3, _) => &format!("Loaded {{ size: TreeSize({old_size}) }}"),
                 _ => "Rebuilt",
@@ -163,9 +163,22 @@ async fn all_values_are_served(client: &Client, acknowledged: &[Acknowledged]) {
     }
 }
 
-/// Flips bytes in sled's main file: in one place, all over it, or in its header; or cuts it short.
+/// Flips bytes in the store's largest file: in one place, all over it, or in its header; or cuts it
+/// short.
 fn damage(state: &Path, how: u8, rng: &mut Rng) {
-    let file = state.join("db");
+    let stores = fs::read_dir(state).unwrap();
+    let files = stores.flat_map(|store| fs::read_dir(store.unwrap().path()).unwrap());
+    let files = files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file());
+    let written = |path: &Path| {
+        fs::read(path)
+            .unwrap()
+            .iter()
+            .filter(|byte| **byte != 0)
+            .count()
+    };
+    let file = files.max_by_key(|path| written(path)).unwrap();
     let mut bytes = fs::read(&file).unwrap();
     let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     match how {

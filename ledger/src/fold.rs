@@ -30,7 +30,7 @@ pub use crate::entry::Params;
 pub use decide::decide;
 pub use decision::{DecideError, Decision, SealDue, ValueName};
 pub use error::{FoldError, Rule};
-pub use evolve::evolve;
+pub use evolve::{evolve, evolve_all};
 pub use history::{HistoryError, Past, past};
 pub use lookup::{lifecycle, log, lookup, resolve_prefix};
 pub use operation::{

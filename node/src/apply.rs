@@ -25,6 +25,7 @@ use crate::fold::Fold;
 use crate::markers::Offers;
 use crate::records;
 use crate::sealer::checkpoint_at;
+use crate::state::StateError;
 use crate::store::{HashedValue, Ledger, LedgerReader, StoreError, ThinAges, ledger_damage};
 
 /// Commands between two drafts of a marker while no checkpoint comes.
@@ -139,6 +140,9 @@ pub enum ApplyError {
     /// The state.
     #[error(transparent)]
     View(#[from] fold::ViewError),
+    /// The state's store failed, and the state could not be folded again.
+    #[error("the state could not be folded again: {0}")]
+    Refold(#[from] StateError),
     /// The rules.
     #[error(transparent)]
     Decide(#[from] fold::DecideError),
@@ -201,8 +205,13 @@ impl<E: Env> Applier<E> {
         Ok(applier)
     }
 
-    fn step(&mut self, at: LogPos, payload: Payload) -> Result<Applied, ApplyError> {
-        let mut boundary = self.undrafted >= DRAFT_EVERY;
+    async fn step(&mut self, at: LogPos, payload: Payload) -> Result<Applied, ApplyError> {
+        let failed = self.state.read().failed();
+        if let Some(problem) = failed {
+            self.refold(fold::ViewError(problem.0).into()).await?;
+        }
+        let full = self.state.read().wants_cut();
+        let mut boundary = self.undrafted >= DRAFT_EVERY || full;
         let applied = match payload {
             Payload::Blank => Applied::Nothing,
             Payload::Membership(bytes) => {
@@ -213,7 +222,7 @@ impl<E: Env> Applier<E> {
                 Command::Batch(batch) => {
                     // An empty batch is how `cluster settle` asks every node for a marker here.
                     boundary |= batch.items.is_empty();
-                    Applied::Batch(self.batch(batch)?)
+                    Applied::Batch(self.batch(batch).await?)
                 }
                 Command::Checkpoint(note) => {
                     boundary = true;
@@ -223,7 +232,10 @@ impl<E: Env> Applier<E> {
             },
         };
         self.position = Some(at);
-        self.publish()?;
+        if let Err(problem) = self.publish() {
+            self.refold(problem).await?;
+            self.publish()?;
+        }
         self.undrafted = if boundary {
             0
         } else {
@@ -232,19 +244,30 @@ impl<E: Env> Applier<E> {
         if boundary {
             self.offer_marker();
         }
+        if full {
+            self.offers.hurry();
+            self.state.room().await;
+        }
         Ok(applied)
     }
 
-    fn batch(&mut self, batch: Batch) -> Result<BatchApplied, ApplyError> {
+    async fn batch(&mut self, batch: Batch) -> Result<BatchApplied, ApplyError> {
         self.refuse_foreign_genesis(&batch)?;
         let (items, values): (Vec<Item>, Vec<Option<Bytes>>) = batch
             .items
             .into_iter()
             .map(|BatchItem { item, value }| (item, value))
             .unzip();
-        let decision = {
-            let view = self.state.read();
-            fold::decide(&*view, &batch.stamp, &items, batch.closes)?
+        let decide = |state: &Fold| {
+            let view = state.read();
+            fold::decide(&*view, &batch.stamp, &items, batch.closes).map_err(ApplyError::from)
+        };
+        let decision = match decide(&self.state) {
+            Ok(decision) => decision,
+            Err(problem) => {
+                self.refold(problem).await?;
+                decide(&self.state)?
+            }
         };
         self.keep_values(&decision, &values)?;
         let lines: Vec<Bytes> = decision
@@ -262,7 +285,10 @@ impl<E: Env> Applier<E> {
             seal,
             ..
         } = decision;
-        self.state.apply(changes);
+        if let Err(problem) = self.state.apply(&changes) {
+            // The entries are in the ledger, so the new fold takes them in.
+            self.refold(problem.into()).await?;
+        }
         let first = entries.first().map(|(entry, _)| entry.seq);
         let ledger_time = fold::log(&*self.state.read())?.map_or(Micros::default(), |log| log.time);
         let items = outcomes
@@ -277,6 +303,18 @@ impl<E: Env> Applier<E> {
             items,
             seal: seal.map(|seal| seal.size),
         })
+    }
+
+    /// Folds the ledger again when the state cannot be read any more; any other problem stays one.
+    async fn refold(&mut self, problem: ApplyError) -> Result<(), ApplyError> {
+        let Some(why) = self.state.read().failed() else {
+            return Err(problem);
+        };
+        let until = self.ledger.size();
+        tracing::error!(%why, %until, "the state is folded again from the first entry");
+        self.state.rebuild(&self.ledger.reader(), until).await?;
+        tracing::info!(state = %self.state.read().claim(), "the state is whole again");
+        Ok(())
     }
 
     fn refuse_foreign_genesis(&self, batch: &Batch) -> Result<(), ApplyError> {
@@ -457,9 +495,11 @@ impl<E: Env> Machine for Applier<E> {
     }
 
     async fn apply(&mut self, at: LogPos, payload: Payload) -> Result<Applied, MachineError> {
-        self.step(at, payload).map_err(|problem| MachineError {
-            reason: problem.to_string(),
-        })
+        self.step(at, payload)
+            .await
+            .map_err(|problem| MachineError {
+                reason: problem.to_string(),
+            })
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Config {
     /// Timers of consensus.
     #[serde(default)]
     pub raft: RaftSection,
+    /// Where and in how much memory the fold of the ledger is held.
+    #[serde(default)]
+    pub state: StateSection,
     /// How it writes its own log lines.
     #[serde(default)]
     pub log: LogSection,
@@ -91,6 +94,9 @@ pub struct LimitsSection {
     pub commands_in_flight: usize,
     /// Longest deadline a client may ask for.
     pub deadline_max_ms: u64,
+    /// Subjects never seen that one principal may bring within an hour; one more is refused with
+    /// `SUBJECT_LIMIT`.
+    pub subjects_per_hour: u64,
 }
 
 /// `[raft]`
@@ -103,6 +109,28 @@ pub struct RaftSection {
     pub election_min_ms: u64,
     /// See `election_min_ms`.
     pub election_max_ms: u64,
+}
+
+/// `[state]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct StateSection {
+    /// What holds the fold on disk. After a change the next start folds the ledger again.
+    pub engine: StateEngine,
+    /// Memory for the fold: a quarter for changes on their way to disk, an eighth each for records
+    /// lately asked for and for telling subjects that were never seen, a half for the engine.
+    pub memory_bytes: usize,
+}
+
+/// What holds the fold on disk.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum StateEngine {
+    /// fjall 3: memory within its bound at any size.
+    #[default]
+    Fjall,
+    /// sled 0.34: takes about a gigabyte of memory for each million subjects.
+    Sled,
 }
 
 /// `[log]`
@@ -145,6 +173,7 @@ impl Default for LimitsSection {
             command_bytes: 9 << 20,
             commands_in_flight: 4,
             deadline_max_ms: 60_000,
+            subjects_per_hour: 3_600_000,
         }
     }
 }
@@ -155,6 +184,15 @@ impl Default for RaftSection {
             heartbeat_ms: 100,
             election_min_ms: 500,
             election_max_ms: 1_000,
+        }
+    }
+}
+
+impl Default for StateSection {
+    fn default() -> Self {
+        Self {
+            engine: StateEngine::default(),
+            memory_bytes: 256 << 20,
         }
     }
 }
@@ -305,7 +343,12 @@ impl Config {
                 "want 1 to 1048576",
             )?;
         }
-        Ok(())
+        need(
+            (16 << 20..=1 << 40).contains(&self.state.memory_bytes),
+            "state.memory_bytes",
+            self.state.memory_bytes.to_string(),
+            "want 16 MiB or more",
+        )
     }
 }
 
@@ -320,6 +363,7 @@ mod tests {
         assert_eq!(config.sealing, SealingSection::default());
         assert_eq!(config.limits, LimitsSection::default());
         assert_eq!(config.raft, RaftSection::default());
+        assert_eq!(config.state, StateSection::default());
         assert_eq!(config.log, LogSection::default());
         let table: toml::Table = EXAMPLE.parse().unwrap();
         let keys: Vec<String> = table
@@ -333,7 +377,7 @@ mod tests {
             .collect();
         assert_eq!(
             keys.len(),
-            20,
+            23,
             "a key was added without its line in the example: {keys:?}"
         );
     }

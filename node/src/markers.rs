@@ -13,9 +13,10 @@ use crate::apply::Applier;
 use crate::cluster::MarkerRequest;
 use crate::consensus::Consensus;
 use crate::env::{Env, Task};
+use crate::fold::Fold;
 use crate::identity::LogMark;
 use crate::peers::Introductions;
-use crate::state::{Delta, Keeper};
+use crate::state::Cut;
 use crate::store::{MarkerDraft, MarkerWriter};
 use crate::wal::{EXIT_DISK, Wal};
 
@@ -36,8 +37,8 @@ pub struct Markers<E: Env> {
     pub requests: mpsc::Receiver<MarkerRequest>,
     /// Writes the slots.
     pub writer: MarkerWriter<E::Disk>,
-    /// Keeps the copy of the fold up to each marker.
-    pub keeper: Keeper,
+    /// Is kept up to each marker.
+    pub state: Fold,
     /// What peers acknowledged.
     pub consensus: Consensus<Applier<E>>,
     /// Remembers it.
@@ -51,30 +52,37 @@ pub fn start<E: Env>(env: &E, markers: Markers<E>) -> Task {
     env.lane("marker", move || markers.run())
 }
 
-/// Boundaries on their way from apply to the lane. Only the newest draft counts; of the deltas
-/// none may be left out.
+/// Boundaries on their way from apply to the lane. Only the newest draft counts; of the cuts none
+/// may be left out.
 #[derive(Clone, Default)]
 pub struct Offers(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     /// Written by apply, emptied by the lane.
-    newest: Mutex<Option<(MarkerDraft, Vec<Delta>)>>,
+    newest: Mutex<Option<(MarkerDraft, Vec<Cut>)>>,
     offered: Notify,
+    /// Apply would like to go on.
+    hurry: Notify,
 }
 
 impl Offers {
     /// Offers a boundary; called by apply.
-    pub fn offer(&self, draft: MarkerDraft, delta: Delta) {
+    pub fn offer(&self, draft: MarkerDraft, cut: Cut) {
         let mut newest = self.newest();
-        let mut deltas = newest.take().map(|(_, deltas)| deltas).unwrap_or_default();
-        deltas.push(delta);
-        *newest = Some((draft, deltas));
+        let mut cuts = newest.take().map(|(_, cuts)| cuts).unwrap_or_default();
+        cuts.push(cut);
+        *newest = Some((draft, cuts));
         drop(newest);
         self.0.offered.notify_one();
     }
 
-    fn take(&self) -> Option<(MarkerDraft, Vec<Delta>)> {
+    /// Asks the lane not to rest before the next marker; called by apply.
+    pub fn hurry(&self) {
+        self.0.hurry.notify_one();
+    }
+
+    fn take(&self) -> Option<(MarkerDraft, Vec<Cut>)> {
         self.newest().take()
     }
 
@@ -86,7 +94,7 @@ impl Offers {
         self.0.offered.notified().await;
     }
 
-    fn newest(&self) -> MutexGuard<'_, Option<(MarkerDraft, Vec<Delta>)>> {
+    fn newest(&self) -> MutexGuard<'_, Option<(MarkerDraft, Vec<Cut>)>> {
         self.0.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,6 +121,7 @@ impl<E: Env> Markers<E> {
             if waiting.is_empty() {
                 tokio::select! {
                     () = tokio::time::sleep(PAUSE) => {}
+                    () = self.offers.0.hurry.notified() => {}
                     Some(request) = self.requests.recv() => {
                         waiting.push(request);
                         continue;
@@ -131,7 +140,7 @@ impl<E: Env> Markers<E> {
     }
 
     async fn write_newest(&mut self) {
-        let Some((draft, deltas)) = self.offers.take() else {
+        let Some((draft, cuts)) = self.offers.take() else {
             return;
         };
         let index = draft.last_applied().map_or(0, |at| at.index);
@@ -151,9 +160,10 @@ impl<E: Env> Markers<E> {
         if let Err(problem) = self.note_peers() {
             tracing::warn!(%problem, "what peers acknowledged was not written");
         }
-        for delta in &deltas {
-            if let Err(problem) = self.keeper.keep(delta, self.writer.newest()) {
-                tracing::warn!(%problem, "the copy of the fold is given up; a start will fold");
+        let durable = self.writer.newest().size;
+        for cut in &cuts {
+            if let Err(problem) = self.state.keep(cut, durable) {
+                tracing::error!(%problem, "the state's store has failed; the ledger is folded again");
             }
         }
     }

@@ -23,7 +23,7 @@ use crate::consensus::{Consensus, Health, Leadership, RaftCall, Settings, StartE
 use crate::env::{Disk, Env, Listener, Task};
 use crate::fold::Fold;
 use crate::genesis::{GenesisRefused, StoredGenesis};
-use crate::grpc::{Api, MESSAGE_LEN_MAX as CLIENT_MESSAGE_LEN_MAX, Service};
+use crate::grpc::{Api, MESSAGE_LEN_MAX as CLIENT_MESSAGE_LEN_MAX, NewSubjects, Service};
 use crate::guard::{hand_over, watch_damage};
 use crate::http::{Face, Pages};
 use crate::identity::{Identity, IdentityError};
@@ -135,9 +135,10 @@ pub async fn run<E: Env>(
         tracing::error!(%problem, "a derived file was damaged and has been made anew");
     }
     let reader = ledger.reader();
-    let (state, keeper, origin) = state::open(state::store_in(env.disk()), &reader, &marker)?;
+    let (engine, limits) = state::engine_in(env.disk(), &config.state);
+    let (state, origin) = state::open(engine.as_ref(), limits, &reader, &marker)?;
     let claim = state.claim();
-    let fold = Fold::new(state);
+    let fold = Fold::new(state, engine);
     tracing::info!(%node, sealed = %marker.sealed, state = %claim, ?origin, "ledger opened");
     let (wal, recovered) = Wal::open(&env, "raft", crate::wal::Limits::default())?;
     if let Some(torn) = &recovered.torn {
@@ -237,7 +238,7 @@ pub async fn run<E: Env>(
             offers,
             requests: marker_inbox,
             writer: markers,
-            keeper,
+            state: fold.clone(),
             consensus: consensus.clone(),
             introductions: Arc::clone(&introductions),
             stopping: stopping.clone(),
@@ -284,6 +285,7 @@ pub async fn run<E: Env>(
         peers,
         client_addresses: Arc::clone(&client_addresses),
         metrics: Arc::clone(&metrics),
+        new_subjects: NewSubjects::default(),
         cluster: Arc::clone(&cluster),
         clock,
         stopping: stopping.clone(),

@@ -6,6 +6,7 @@ use super::dedup::{Asker, Seen};
 use super::error::{FoldError, Rule};
 use super::operation::request_digest;
 use super::outcome::Answer;
+use super::overlay::Overlay;
 use super::state::{
     Changes, Key, Lifecycle, LogState, Record, RequestRecord, ResultRecord, Standing, StateView,
     get_lifecycle, get_log, get_result,
@@ -32,6 +33,23 @@ mod result;
 /// [`FoldError::NotUnderstood`] where an entry rests on rules or keys of a newer version.
 pub fn evolve<V: StateView>(view: &V, entry: &Entry, encoded: &[u8]) -> Result<Changes, FoldError> {
     evolve_answered(view, entry, encoded).map(|evolved| evolved.changes)
+}
+
+/// Takes entries in, one after the other, and says what they change together: a record that each of
+/// them changes is changed once.
+///
+/// # Errors
+/// As [`evolve`], of the first entry that is refused.
+pub fn evolve_all<'e, V: StateView>(
+    view: &V,
+    entries: impl IntoIterator<Item = (&'e Entry, &'e [u8])>,
+) -> Result<Changes, FoldError> {
+    let mut overlay = Overlay::new(view);
+    for (entry, encoded) in entries {
+        let changes = evolve(&overlay, entry, encoded)?;
+        overlay.apply(changes);
+    }
+    Ok(overlay.into_changes())
 }
 
 /// What an entry does.

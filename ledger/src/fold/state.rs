@@ -90,6 +90,12 @@ impl Changes {
         changes.map(|(key, record)| (key, record.as_ref()))
     }
 
+    /// The changes by the bytes of their keys, ascending; `None` is to forget.
+    pub fn by_bytes(&self) -> impl Iterator<Item = (&[u8], Option<&Record>)> {
+        let changes = self.0.iter();
+        changes.map(|(key, (_, record))| (key.as_slice(), record.as_ref()))
+    }
+
     /// What becomes of a key: `None` when it does not change.
     pub fn get(&self, key: &Key) -> Option<Option<&Record>> {
         let (_, record) = self.0.get(&key.to_bytes())?;

@@ -3,6 +3,7 @@
 //! Each method is a plain function on [`Api`] that gets an admitted [`call::Call`] and a message; it
 //! does not know whether the client or another node sent them.
 
+mod admission;
 mod audit;
 mod cache;
 pub mod call;
@@ -29,6 +30,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt as _;
 use tracing::Instrument as _;
 
+pub(crate) use self::admission::NewSubjects;
 use self::call::Call;
 use self::proofs::Anchor;
 use self::status::{ApiError, ErrorCode};
@@ -71,6 +73,8 @@ pub struct Api<E: Env> {
     pub client_addresses: Arc<Mutex<BTreeMap<u64, String>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What each principal has lately brought into the state.
+    pub(crate) new_subjects: NewSubjects,
     /// Membership and what operators may ask.
     pub cluster: Arc<Cluster<E>>,
     /// What this node thinks of its own clock.
@@ -128,12 +132,14 @@ impl<E: Env> Api<E> {
             .map_err(|refused| {
                 ApiError::field(format!("{at}{}", refused.field), refused.problem)
             })?;
-        if self.env.monotonic() >= call.deadline {
+        let now = self.env.monotonic();
+        if now >= call.deadline {
             return Err(ApiError::new(
                 ErrorCode::DeadlinePassed,
                 "the deadline has passed",
             ));
         }
+        let is_new = self.admit_subject(&call.principal, &request, now)?;
         let op = convert::operation_name(&request.operation);
         // Of a batch every item is an operation with an id of its own.
         let span = tracing::info_span!("operation", op, %request_id);
@@ -146,6 +152,9 @@ impl<E: Env> Api<E> {
                 ApiError::new(ErrorCode::OutcomeUnknown, problem)
             })?
             .map_err(|error| self.with_leader(error.into()))?;
+        if is_new && applied.line.is_some() {
+            self.new_subjects.count(&call.principal, now);
+        }
         let ledger_time = applied.ledger_time;
         let seq = outcome::entry_of(&applied.outcome);
         span.in_scope(|| {
@@ -163,6 +172,33 @@ impl<E: Env> Api<E> {
             line,
             ledger_time,
         })
+    }
+
+    /// Whether the request is about a subject never seen; refuses it when its principal has brought
+    /// too many of those.
+    fn admit_subject(
+        &self,
+        principal: &Principal,
+        request: &LedgerRequest,
+        now: Instant,
+    ) -> Result<bool, ApiError> {
+        let subject = request.subject();
+        if fold::lifecycle(&*self.state.read(), &request.tenant, &subject)?.is_some() {
+            return Ok(false);
+        }
+        let max = self.limits.subjects_per_hour;
+        match self.new_subjects.wait(principal, max, now) {
+            None => Ok(true),
+            Some(wait) => {
+                let seconds = wait.as_secs().saturating_add(1);
+                let problem = format!(
+                    "`{}` has brought {max} new subjects within the hour, the most it may; \
+                     again in {seconds} s",
+                    principal.actor
+                );
+                Err(ApiError::new(ErrorCode::SubjectLimit, problem))
+            }
+        }
     }
 
     /// What every reply says of the entry that its request made.

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use candor_ledger::digest::ChainHash;
-use candor_ledger::fold::{Key, MemoryState, Record, StateDigest, StateView};
+use candor_ledger::fold::{RECORD_VERSION, StateDigest};
 use candor_ledger::ids::TreeSize;
 
 /// Version of the byte form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Which prefix of which ledger a set of records is the fold of, and which records these are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,28 +21,20 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// What records in memory are: size and head from the record of the log itself.
-    pub(super) fn of(memory: &MemoryState) -> Self {
-        let (size, head) = match memory.get(&Key::Log) {
-            Ok(Some(Record::Log(log))) => (log.size, log.head),
-            _ => (TreeSize(0), ChainHash::EMPTY),
-        };
-        let digest = memory.digest();
-        Self { size, head, digest }
-    }
-
-    /// One byte version, u64 little-endian size, 32 bytes head, 32 bytes digest.
+    /// One byte version, one byte version of the records, u64 little-endian size, 32 bytes head,
+    /// 32 bytes digest.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let size = self.size.0.to_le_bytes();
-        [&[VERSION], &size[..], &self.head.0, &self.digest.0].concat()
+        let versions = [VERSION, RECORD_VERSION];
+        [&versions[..], &size, &self.head.0, &self.digest.0].concat()
     }
 
     /// Reads the byte form.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (version, rest) = bytes.split_first()?;
+        let (versions, rest) = bytes.split_first_chunk::<2>()?;
         let (size, rest) = rest.split_first_chunk::<8>()?;
         let (head, digest) = rest.split_first_chunk::<32>()?;
-        (*version == VERSION).then_some(Self {
+        (*versions == [VERSION, RECORD_VERSION]).then_some(Self {
             size: TreeSize(u64::from_le_bytes(*size)),
             head: ChainHash(*head),
             digest: StateDigest(digest.try_into().ok()?),

@@ -1,132 +1,110 @@
-//! The copy of the state in sled 0.34.
+//! The persisted fold in sled 0.34.
 //!
-//! sled is fast to read and to write in batches, and is trusted with nothing: its `flush` issues no
-//! fsync, and damage can make it panic, on opening and later. So every call is fenced by
-//! `catch_unwind`, and whatever it returns goes through the digest.
+//! sled is trusted with nothing: its `flush` issues no fsync, and damage can make it panic, on
+//! opening and later. So every call is fenced, and whatever it returns goes through checksum and
+//! digest.
 //!
-//! One tree: the bytes of a record under the bytes of its key, and the claim under the byte 0x00,
-//! which starts no key.
+//! One tree: records under their keys, and the claim under the byte 0x00, which starts no key.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::ops::Bound;
+use std::sync::Arc;
 
-use candor_ledger::fold::Changes;
-
-use super::{Claim, KeepError, StateStore, Take};
+use super::Claim;
+use super::fence::{CLAIM, fenced, from_claim};
+use super::folder::Folder;
+use super::store::{Change, Engine, Found, KeepError, StateStore};
 use crate::env::Disk;
 
-/// The folder within the node's.
-const FOLDER: &str = "state";
-
-const CLAIM: &[u8] = &[0];
-
-/// Pages that sled may hold in memory: the records are in memory already, so just enough for the
-/// inner nodes of a tree that batches touch at random.
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-
 /// Most records in one batch of sled, about 20 MiB. A larger change is written without a claim,
-/// which the last batch puts back, so a start in between finds no copy.
+/// which the last batch puts back, so a start in between finds no store.
 const BATCH_MAX: usize = 50_000;
 
-/// A store in the folder `state/`.
-pub struct SledStore<D: Disk> {
-    disk: D,
-    path: PathBuf,
+/// Stores in the folder `state/sled.<number>/`.
+pub struct SledEngine<D: Disk> {
+    folder: Folder<D>,
+    cache_bytes: u64,
     pub(super) batch_max: usize,
-    /// Opened at the first use; gone after a wipe.
-    db: Option<sled::Db>,
 }
 
-impl<D: Disk> SledStore<D> {
-    /// A store in a node's folder; `None` for a disk that is none of the operating system.
-    pub fn new(disk: &D) -> Option<Self> {
+struct SledStore {
+    db: ::sled::Db,
+    batch_max: usize,
+}
+
+impl<D: Disk> SledEngine<D> {
+    /// In a node's folder, with so many bytes of pages in memory as far as sled keeps to it; `None`
+    /// for a disk that is none of the operating system.
+    pub fn new(disk: &D, cache_bytes: usize) -> Option<Self> {
         Some(Self {
-            path: disk.real_path(FOLDER)?,
-            disk: disk.clone(),
+            folder: Folder::new(disk, "sled")?,
+            cache_bytes: u64::try_from(cache_bytes).unwrap_or(u64::MAX),
             batch_max: BATCH_MAX,
-            db: None,
+        })
+    }
+}
+
+impl<D: Disk> Engine for SledEngine<D> {
+    fn open(&self) -> Result<Arc<dyn StateStore>, KeepError> {
+        let config = ::sled::Config::new()
+            .path(self.folder.current()?)
+            .cache_capacity(self.cache_bytes)
+            .flush_every_ms(None);
+        Ok(Arc::new(SledStore {
+            db: fenced(|| config.open())?,
+            batch_max: self.batch_max,
+        }))
+    }
+
+    fn wipe(&self) -> Result<(), KeepError> {
+        self.folder.wipe()
+    }
+}
+
+impl StateStore for SledStore {
+    fn claim(&self) -> Result<Option<Claim>, KeepError> {
+        let claim = fenced(|| self.db.get(CLAIM))?;
+        claim.map(|claim| from_claim(&claim)).transpose()
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KeepError> {
+        let record = fenced(|| self.db.get(key))?;
+        Ok(record.map(|record| record.to_vec()))
+    }
+
+    fn range(&self, from: Bound<&[u8]>, limit: usize) -> Result<Found, KeepError> {
+        let from = super::fence::after_claim(from);
+        let pair = |pair: ::sled::Result<(::sled::IVec, ::sled::IVec)>| {
+            pair.map(|(key, record)| (key.to_vec(), record.to_vec()))
+        };
+        fenced(|| {
+            let range = self.db.range::<&[u8], _>((from, Bound::Unbounded));
+            range
+                .take(limit)
+                .map(pair)
+                .collect::<::sled::Result<Vec<_>>>()
         })
     }
 
-    fn db(&mut self) -> Result<sled::Db, KeepError> {
-        if let Some(db) = &self.db {
-            return Ok(db.clone());
-        }
-        let config = sled::Config::new()
-            .path(&self.path)
-            .cache_capacity(CACHE_BYTES)
-            .flush_every_ms(None);
-        let db = fenced(|| config.open())?;
-        self.db = Some(db.clone());
-        Ok(db)
-    }
-}
-
-impl<D: Disk> StateStore for SledStore<D> {
-    fn keeps(&self) -> bool {
-        true
-    }
-
-    fn load(&mut self, take: &mut Take<'_>) -> Result<Option<Claim>, KeepError> {
-        let db = self.db()?;
-        let Some(claim) = fenced(|| db.get(CLAIM))? else {
-            return Ok(None);
-        };
-        let claim = Claim::from_bytes(&claim)
-            .ok_or_else(|| KeepError("its claim is none of this version".to_owned()))?;
-        let mut records = fenced(|| Ok(db.range(&[CLAIM, &[0]].concat()[..]..)))?;
-        while let Some((key, record)) = fenced(|| records.next().transpose())? {
-            take(&key, &record)?;
-        }
-        Ok(Some(claim))
-    }
-
-    fn keep(&mut self, changes: &Changes, claim: &Claim) -> Result<(), KeepError> {
-        let db = self.db()?;
-        let mut batch = sled::Batch::default();
-        let mut in_batch = 0;
-        for (key, record) in changes.iter() {
-            if in_batch == self.batch_max {
+    fn keep(&self, changes: &[Change], claim: &Claim) -> Result<(), KeepError> {
+        let mut batches = changes.chunks(self.batch_max).peekable();
+        while let Some(changes) = batches.next() {
+            let mut batch = ::sled::Batch::default();
+            for (key, record) in changes {
+                match record {
+                    Some(record) => batch.insert(&key[..], &record[..]),
+                    None => batch.remove(&key[..]),
+                }
+            }
+            if batches.peek().is_some() {
                 batch.remove(CLAIM);
-                fenced(|| db.apply_batch(std::mem::take(&mut batch)))?;
-                in_batch = 0;
+            } else {
+                batch.insert(CLAIM, claim.to_bytes());
             }
-            in_batch += 1;
-            match record {
-                Some(record) => batch.insert(key.to_bytes(), record.to_bytes()),
-                None => batch.remove(key.to_bytes()),
-            }
+            fenced(|| self.db.apply_batch(std::mem::take(&mut batch)))?;
         }
-        batch.insert(CLAIM, claim.to_bytes());
-        fenced(|| db.apply_batch(std::mem::take(&mut batch)))?;
-        fenced(|| db.flush().map(drop))
-    }
-
-    fn wipe(&mut self) -> Result<(), KeepError> {
-        // The last handle closes the files; a panic in there leaves them to the removal.
-        let db = self.db.take();
-        let _ = fenced(|| {
-            drop(db);
-            Ok(())
-        });
-        let removed = match self.disk.stat(FOLDER) {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => self.disk.remove_dir_all(FOLDER),
-            Err(error) => Err(error),
-        };
-        removed.map_err(|error| KeepError(error.to_string()))
-    }
-}
-
-/// Calls sled; a panic in there is an error like any other.
-fn fenced<T>(call: impl FnOnce() -> sled::Result<T>) -> Result<T, KeepError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(done) => done.map_err(|error| KeepError(error.to_string())),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let text = text.unwrap_or("no message");
-            Err(KeepError(format!("sled panicked: {text}")))
+        if changes.is_empty() {
+            fenced(|| self.db.insert(CLAIM, claim.to_bytes()))?;
         }
+        fenced(|| self.db.flush().map(drop))
     }
 }

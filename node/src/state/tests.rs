@@ -1,8 +1,9 @@
-//! The copy of the state against the fold of the ledger.
+//! The state over its store against the fold of the ledger.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use candor_ledger::digest::{ChainHash, TaggedDigest, sha3_256};
 use candor_ledger::entry::{ClusterId, Genesis, LogKeys, Member, Told};
@@ -11,9 +12,14 @@ use candor_ledger::fold::{Get, Item, Operation, Params, RULES_V1, Request, Set, 
 use candor_ledger::ids::{NodeId, RequestId};
 use candor_ledger::time::Micros;
 
+mod layers;
+
+use super::windows::WindowLimits;
 use super::*;
 use crate::env::real::RealDisk;
 use crate::env::sim::SimDisk;
+use crate::env::{DiskFile as _, OpenMode};
+use crate::fold::Fold;
 use crate::store::{Ledger, MarkerWriter};
 
 /// 2026-05-14T10:00:00Z
@@ -23,24 +29,22 @@ const START: Micros = Micros(1_778_752_800_000_000);
 struct Node<D: Disk> {
     ledger: Ledger<D>,
     markers: MarkerWriter<D>,
-    state: State,
-    keeper: Keeper,
+    fold: Fold,
     origin: StateOrigin,
     commands: u64,
 }
 
 impl<D: Disk> Node<D> {
-    fn open(disk: &D, store: Box<dyn StateStore>, commands: u64) -> Self {
+    fn open(disk: &D, engine: Box<dyn Engine>, commands: u64) -> Self {
         let opened = Ledger::open(disk.clone()).unwrap();
         let reader = opened.ledger.reader();
-        let (state, keeper, origin) = open(store, &reader, &opened.marker).unwrap();
+        let (state, origin) = open(engine.as_ref(), tiny(), &reader, &opened.marker).unwrap();
         assert_eq!(state.claim().size, opened.marker.size);
         assert_eq!(state.claim().head, opened.marker.head);
         Self {
             ledger: opened.ledger,
             markers: opened.markers,
-            state,
-            keeper,
+            fold: Fold::new(state, engine),
             origin,
             commands,
         }
@@ -56,25 +60,43 @@ impl<D: Disk> Node<D> {
             };
             let items = items(self.commands, stamp.time);
             let closes = self.commands % 10 == 9;
-            let decision = decide(&self.state, &stamp, &items, closes).unwrap();
+            let decision = decide(&*self.fold.read(), &stamp, &items, closes).unwrap();
             let lines: Vec<&[u8]> = decision.entries.iter().map(|(_, line)| &line[..]).collect();
             self.ledger.append(&lines).unwrap();
-            self.state.apply(decision.changes);
+            self.fold.apply(&decision.changes).unwrap();
             self.commands += 1;
         }
     }
 
-    fn mark(&mut self) -> Delta {
+    fn mark(&mut self) -> Cut {
         let draft = self.ledger.draft_marker(None, None, TreeSize(0));
-        let delta = self.state.cut();
+        let cut = self.fold.cut();
         self.markers.write(draft).unwrap();
-        delta
+        cut
     }
 
-    /// Writes a marker and then the copy.
-    fn settle(&mut self) -> Result<bool, KeepError> {
-        let delta = self.mark();
-        self.keeper.keep(&delta, self.markers.newest())
+    /// Writes a marker and then the store.
+    fn settle(&mut self) -> Result<(), KeepError> {
+        let cut = self.mark();
+        self.fold.keep(&cut, self.markers.newest().size)
+    }
+
+    fn digest(&self) -> StateDigest {
+        self.fold.read().digest()
+    }
+}
+
+/// Room for a handful of records in each layer.
+pub(super) fn tiny() -> MemoryLimits {
+    MemoryLimits {
+        unkept_bytes: 16 * 1024,
+        cache_bytes: 2 * 1024,
+        filter_bytes: 64,
+        store_bytes: 1 << 20,
+        windows: WindowLimits {
+            windows_max: 2,
+            keys_max: 3,
+        },
     }
 }
 
@@ -147,29 +169,43 @@ fn genesis() -> Genesis {
 
 /// The state after so many commands on a node that keeps nothing.
 fn digest_after(commands: u64) -> StateDigest {
-    let mut node = Node::open(&SimDisk::new(), Box::new(MemoryStore), 0);
+    let mut node = Node::open(&SimDisk::new(), Box::new(MemoryEngine), 0);
     node.run(commands);
-    node.state.digest()
+    node.digest()
 }
 
-fn open_real(disk: &RealDisk, commands: u64) -> Node<RealDisk> {
+const ENGINES: [StateEngine; 2] = [StateEngine::Fjall, StateEngine::Sled];
+
+fn engine<D: Disk>(disk: &D, engine: StateEngine) -> Box<dyn Engine> {
+    let config = StateSection {
+        engine,
+        memory_bytes: 16 << 20,
+    };
+    engine_in(disk, &config).0
+}
+
+fn open_real(disk: &RealDisk, kind: StateEngine, commands: u64) -> Node<RealDisk> {
     wait_for_lock(disk);
-    Node::open(disk, store_in(disk), commands)
+    Node::open(disk, engine(disk, kind), commands)
 }
 
 /// Threads of sled may hold its file, and the lock on it, a moment longer than the handle that was
-/// dropped. A node's process opens the copy once; a test opens it again and again.
+/// dropped. A node's process opens the store once; a test opens it again and again.
 fn wait_for_lock(disk: &RealDisk) {
-    if disk.stat("state/db").unwrap().is_none() {
-        return;
-    }
-    let started = tokio::time::Instant::now();
-    while started.elapsed().as_secs() < 10 {
-        if disk.lock("state/db").is_ok() {
-            return;
+    let dirs = disk
+        .stat("state")
+        .unwrap()
+        .map(|_| disk.list("state").unwrap());
+    let sleds = dirs
+        .into_iter()
+        .flatten()
+        .map(|dir| format!("state/{}/db", dir.name));
+    for path in sleds.filter(|path| disk.stat(path).unwrap().is_some()) {
+        let started = tokio::time::Instant::now();
+        while disk.lock(&path).is_err() {
+            assert!(started.elapsed().as_secs() < 10, "the lock is still held");
         }
     }
-    panic!("the copy's lock is still held");
 }
 
 fn dump(disk: &RealDisk, dir: &str) -> BTreeMap<String, Vec<u8>> {
@@ -187,6 +223,8 @@ fn dump(disk: &RealDisk, dir: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// The folder with exactly these files.
+/// The folder with exactly these files. Engines make files larger than what they have written, so
+/// zeros at the end are not written but left out.
 fn put_back(disk: &RealDisk, files: &BTreeMap<String, Vec<u8>>) {
     if disk.stat("state").unwrap().is_some() {
         disk.remove_dir_all("state").unwrap();
@@ -194,62 +232,82 @@ fn put_back(disk: &RealDisk, files: &BTreeMap<String, Vec<u8>>) {
     for (path, bytes) in files {
         let (dir, _) = path.rsplit_once('/').unwrap();
         disk.create_dir_all(dir).unwrap();
-        disk.write_durable(path, bytes, 0o644).unwrap();
+        let file = disk.open(path, OpenMode::CreateNew).unwrap();
+        let written = written(bytes);
+        file.write_all_at(&bytes[..written], 0).unwrap();
+        file.set_len(u64::try_from(bytes.len()).unwrap()).unwrap();
     }
+}
+
+fn written(bytes: &[u8]) -> usize {
+    let last = bytes.iter().rposition(|byte| *byte != 0);
+    last.map_or(0, |at| at + 1)
 }
 
 /// INV-5.
 #[test]
-fn a_start_loads_the_copy_folds_the_rest_and_equals_a_state_that_never_stopped() {
+fn a_start_takes_the_store_folds_the_rest_and_equals_a_state_that_never_stopped() {
+    for kind in ENGINES {
+        starts_and_equals(kind);
+    }
+    // On a simulated disk nothing is kept, and the state is the same.
+    let sim = SimDisk::new();
+    let mut hot = Node::open(&sim, engine(&sim, StateEngine::Fjall), 0);
+    hot.run(40);
+    hot.settle().unwrap();
+    let cold = Node::open(&sim, engine(&sim, StateEngine::Fjall), 40);
+    assert!(matches!(cold.origin, StateOrigin::Rebuilt { .. }));
+    assert_eq!(cold.digest(), hot.digest());
+    assert_eq!(cold.fold.read().claim(), hot.fold.read().claim());
+}
+
+fn starts_and_equals(kind: StateEngine) {
     let folder = tempfile::tempdir().unwrap();
     let disk = RealDisk::open(folder.path()).unwrap();
-    let mut node = open_real(&disk, 0);
+    let mut node = open_real(&disk, kind, 0);
     assert!(matches!(node.origin, StateOrigin::Rebuilt { .. }));
     let mut kept_at = TreeSize(0);
     for round in 1..=4 {
         node.run(20);
-        assert!(node.settle().unwrap());
+        node.settle().unwrap();
         node.run(5);
-        assert!(node.settle().unwrap());
+        node.settle().unwrap();
         kept_at = node.ledger.size();
-        // A marker without a copy: the next start folds these.
+        // A marker without a cut: the next start folds these.
         node.run(8);
         drop(node.mark());
         drop(node);
-        node = open_real(&disk, round * 33);
+        node = open_real(&disk, kind, round * 33);
         assert_eq!(node.origin, StateOrigin::Loaded { size: kept_at });
-        assert_eq!(node.state.digest(), digest_after(round * 33));
+        assert_eq!(node.digest(), digest_after(round * 33));
     }
-    // On a simulated disk nothing is kept, and the state is the same.
     assert!(kept_at > TreeSize(100));
-    let sim = SimDisk::new();
-    let mut hot = Node::open(&sim, store_in(&sim), 0);
-    hot.run(40);
-    assert!(!hot.settle().unwrap());
-    let cold = Node::open(&sim, store_in(&sim), 40);
-    assert!(matches!(cold.origin, StateOrigin::Rebuilt { .. }));
-    assert_eq!(cold.state.digest(), hot.state.digest());
-    assert_eq!(cold.state.claim(), hot.state.claim());
 }
 
 #[test]
-fn a_copy_that_is_gone_older_or_foreign_costs_no_more_than_a_fold() {
+fn a_store_that_is_gone_older_or_foreign_costs_no_more_than_a_fold() {
+    for kind in ENGINES {
+        costs_no_more_than_a_fold(kind);
+    }
+}
+
+fn costs_no_more_than_a_fold(kind: StateEngine) {
     let [folder, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let disk = RealDisk::open(folder.path()).unwrap();
-    let mut node = open_real(&disk, 0);
+    let mut node = open_real(&disk, kind, 0);
     node.run(15);
     node.settle().unwrap();
     let older_size = node.ledger.size();
     drop(node);
     let older = dump(&disk, "state");
-    let mut node = open_real(&disk, 15);
+    let mut node = open_real(&disk, kind, 15);
     node.run(30);
     node.settle().unwrap();
     drop(node);
 
     // Records of another ledger, sound in themselves, and more of them than this ledger has.
     let foreign = RealDisk::open(other.path()).unwrap();
-    let mut node = open_real(&foreign, 100);
+    let mut node = open_real(&foreign, kind, 100);
     node.commands = 0;
     node.run(1);
     node.commands = 200;
@@ -264,62 +322,81 @@ fn a_copy_that_is_gone_older_or_foreign_costs_no_more_than_a_fold() {
         (foreign, None),
     ] {
         put_back(&disk, &files);
-        let mut node = open_real(&disk, 45);
+        let mut node = open_real(&disk, kind, 45);
         match (&node.origin, origin) {
             (StateOrigin::Loaded { size }, Some(expected)) => assert_eq!(*size, expected),
             (StateOrigin::Rebuilt { .. }, None) => {}
             other => panic!("{other:?}"),
         }
-        assert_eq!(node.state.digest(), digest_after(45));
-        // The copy is whole again.
-        assert!(node.settle().unwrap());
+        assert_eq!(node.digest(), digest_after(45));
+        // The store is whole again.
+        node.settle().unwrap();
         let size = node.ledger.size();
         drop(node);
-        let node = open_real(&disk, 45);
+        let node = open_real(&disk, kind, 45);
         assert_eq!(node.origin, StateOrigin::Loaded { size });
-        assert_eq!(node.state.digest(), digest_after(45));
+        assert_eq!(node.digest(), digest_after(45));
     }
 }
 
 #[test]
-fn no_changed_byte_in_the_files_of_sled_changes_the_state() {
+fn no_changed_byte_in_the_files_of_a_store_changes_the_state() {
+    for kind in ENGINES {
+        let rebuilt = flips(kind);
+        assert!(rebuilt > 0, "{kind:?}");
+    }
+}
+
+fn flips(kind: StateEngine) -> u32 {
     let folder = tempfile::tempdir().unwrap();
     let disk = RealDisk::open(folder.path()).unwrap();
-    let mut node = open_real(&disk, 0);
-    node.run(60);
-    node.settle().unwrap();
+    let open_small = || -> Node<RealDisk> {
+        wait_for_lock(&disk);
+        let commands = 60;
+        match kind {
+            // Small enough that there are tables on disk, not the journal alone.
+            StateEngine::Fjall => {
+                let mut small = FjallEngine::new(&disk, 1 << 20).unwrap();
+                small.table_bytes = 4 * 1024;
+                Node::open(&disk, Box::new(small), commands)
+            }
+            StateEngine::Sled => Node::open(&disk, engine(&disk, kind), commands),
+        }
+    };
+    let mut node = open_small();
+    node.commands = 0;
+    for _ in 0..6 {
+        node.run(10);
+        node.settle().unwrap();
+    }
     drop(node);
     let whole = dump(&disk, "state");
     let expected = digest_after(60);
     let mut rebuilt = 0;
-    for (path, bytes) in &whole {
-        // sled makes its file larger than what it has written: places within the written part.
-        let written = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |at| at + 1);
-        for part in 0..12 {
-            let mut bytes = bytes.clone();
-            let Some(byte) = bytes.get_mut(written * part / 12) else {
-                continue;
-            };
-            *byte ^= 0x10;
+    let worth = whole.iter().filter(|(_, bytes)| bytes.len() > 100);
+    for (path, bytes) in worth {
+        let written = written(bytes);
+        for part in 0..4 {
             put_back(&disk, &whole);
-            disk.write_durable(path, &bytes, 0o644).unwrap();
-            let node = open_real(&disk, 60);
-            assert_eq!(node.state.digest(), expected, "`{path}` part {part}");
+            let file = disk.open(path, OpenMode::ReadWrite).unwrap();
+            let at = written * part / 4;
+            let place = u64::try_from(at).unwrap();
+            file.write_all_at(&[bytes[at] ^ 0x10], place).unwrap();
+            let node = open_small();
+            assert_eq!(node.digest(), expected, "`{path}` part {part}");
             rebuilt += u32::from(matches!(node.origin, StateOrigin::Rebuilt { .. }));
         }
     }
-    assert!(rebuilt > 5, "{rebuilt}");
+    rebuilt
 }
 
 #[test]
-fn a_large_change_is_kept_in_several_batches_and_counts_from_the_last_on() {
+fn sled_keeps_a_large_change_in_several_batches_and_counts_it_from_the_last_on() {
     let folder = tempfile::tempdir().unwrap();
     let disk = RealDisk::open(folder.path()).unwrap();
     let small = |batch_max| {
-        let mut store = SledStore::new(&disk).unwrap();
+        wait_for_lock(&disk);
+        let mut store = SledEngine::new(&disk, 1 << 20).unwrap();
         store.batch_max = batch_max;
         Box::new(store)
     };
@@ -332,15 +409,20 @@ fn a_large_change_is_kept_in_several_batches_and_counts_from_the_last_on() {
     drop(node);
     let node = Node::open(&disk, small(7), 39);
     assert_eq!(node.origin, StateOrigin::Loaded { size });
-    assert_eq!(node.state.digest(), digest_after(39));
+    assert_eq!(node.digest(), digest_after(39));
     drop(node);
     // Between two batches there is no claim.
-    let db = ::sled::open(disk.real_path("state").unwrap()).unwrap();
+    wait_for_lock(&disk);
+    let [dir] = &disk.list("state").unwrap()[..] else {
+        panic!("more than one store");
+    };
+    let path = disk.real_path(&format!("state/{}", dir.name)).unwrap();
+    let db = ::sled::open(path).unwrap();
     db.remove([0]).unwrap().unwrap();
     drop(db);
-    let node = open_real(&disk, 39);
+    let node = open_real(&disk, StateEngine::Sled, 39);
     assert!(matches!(node.origin, StateOrigin::Rebuilt { .. }));
-    assert_eq!(node.state.digest(), digest_after(39));
+    assert_eq!(node.digest(), digest_after(39));
 }
 
 /// A store whose content the test sees and changes.
@@ -354,36 +436,52 @@ struct Shelved {
     fails: bool,
 }
 
-impl StateStore for Shelf {
-    fn keeps(&self) -> bool {
-        true
+impl Engine for Shelf {
+    fn open(&self) -> Result<Arc<dyn StateStore>, KeepError> {
+        Ok(Arc::new(self.clone()))
     }
 
-    fn load(&mut self, take: &mut Take<'_>) -> Result<Option<Claim>, KeepError> {
+    fn wipe(&self) -> Result<(), KeepError> {
+        *self.0.lock().unwrap() = Shelved::default();
+        Ok(())
+    }
+}
+
+impl Shelf {
+    fn asked(&self) -> Result<MutexGuard<'_, Shelved>, KeepError> {
         let shelved = self.0.lock().unwrap();
-        for (key, record) in &shelved.records {
-            take(key, record)?;
-        }
-        Ok(shelved.claim)
-    }
-
-    fn keep(&mut self, changes: &Changes, claim: &Claim) -> Result<(), KeepError> {
-        let mut shelved = self.0.lock().unwrap();
         if shelved.fails {
             return Err(KeepError("no room".to_owned()));
         }
-        for (key, record) in changes.iter() {
+        Ok(shelved)
+    }
+}
+
+impl StateStore for Shelf {
+    fn claim(&self) -> Result<Option<Claim>, KeepError> {
+        Ok(self.asked()?.claim)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, KeepError> {
+        Ok(self.asked()?.records.get(key).cloned())
+    }
+
+    fn range(&self, from: Bound<&[u8]>, limit: usize) -> Result<Found, KeepError> {
+        let shelved = self.asked()?;
+        let range = shelved.records.range::<[u8], _>((from, Bound::Unbounded));
+        let pairs = range.map(|(key, record)| (key.clone(), record.clone()));
+        Ok(pairs.take(limit).collect())
+    }
+
+    fn keep(&self, changes: &[Change], claim: &Claim) -> Result<(), KeepError> {
+        let mut shelved = self.asked()?;
+        for (key, record) in changes {
             match record {
-                Some(record) => drop(shelved.records.insert(key.to_bytes(), record.to_bytes())),
-                None => drop(shelved.records.remove(&key.to_bytes())),
+                Some(record) => drop(shelved.records.insert(key.to_vec(), record.to_vec())),
+                None => drop(shelved.records.remove(&key[..])),
             }
         }
         shelved.claim = Some(*claim);
-        Ok(())
-    }
-
-    fn wipe(&mut self) -> Result<(), KeepError> {
-        *self.0.lock().unwrap() = Shelved::default();
         Ok(())
     }
 }
@@ -428,52 +526,69 @@ fn nothing_that_a_store_hands_over_is_believed_beyond_the_ledger() {
         ("head", with_claim(other_size)),
         ("claims", fewer),
         ("claims", stale),
-        ("record", garbled),
+        ("damaged", garbled),
         ("none", Shelved::default()),
     ];
     for (reason, shelved) in bad {
         let shelf = Shelf(Arc::new(Mutex::new(shelved)));
-        let node = Node::open(&behind, Box::new(shelf.clone()), 25);
+        let mut node = Node::open(&behind, Box::new(shelf.clone()), 25);
         let StateOrigin::Rebuilt { why } = &node.origin else {
             panic!("{reason}: {:?}", node.origin);
         };
         assert!(why.contains(reason), "{reason}: {why}");
-        assert_eq!(node.state.digest(), claim.digest);
-        assert!(shelf.0.lock().unwrap().records.is_empty(), "{reason}");
+        assert_eq!(node.digest(), claim.digest);
+        node.settle().unwrap();
+        assert_eq!(shelf.0.lock().unwrap().claim, Some(claim), "{reason}");
     }
     let node = Node::open(&behind, Box::new(Shelf(Arc::new(Mutex::new(good)))), 25);
     assert_eq!(node.origin, StateOrigin::Loaded { size: claim.size });
 }
 
-#[test]
-fn keeps_deltas_in_order_behind_the_marker_and_stops_after_a_failure() {
+#[tokio::test]
+async fn keeps_cuts_in_order_behind_the_marker_and_folds_again_after_a_failure() {
     let (disk, shelf) = (SimDisk::new(), Shelf::default());
     let mut node = Node::open(&disk, Box::new(shelf.clone()), 0);
     node.run(5);
-    let early = node.state.cut();
-    let ahead = node.keeper.keep(&early, node.markers.newest()).unwrap_err();
+    let early = node.fold.cut();
+    let ahead = node.fold.keep(&early, node.markers.newest().size);
+    let ahead = ahead.unwrap_err();
     assert!(ahead.0.contains("ahead of the durable marker"), "{ahead}");
     assert_eq!(shelf.0.lock().unwrap().claim, None);
+    assert!(node.fold.read().failed().is_some());
 
     let mut node = Node::open(&disk, Box::new(shelf.clone()), 0);
     node.run(5);
-    assert!(node.settle().unwrap());
+    node.settle().unwrap();
     node.run(5);
     drop(node.mark());
     node.run(5);
     let missing = node.settle().unwrap_err();
     assert!(missing.0.contains("missing"), "{missing}");
-    assert!(!node.settle().unwrap(), "told once");
-    assert_eq!(
-        node.state.digest(),
-        digest_after(15),
-        "and the state goes on"
-    );
+    node.fold.room().await;
 
+    // A store that failed once is asked nothing more, not even whether a key is absent.
     let mut node = Node::open(&disk, Box::new(shelf.clone()), 15);
-    assert!(matches!(node.origin, StateOrigin::Loaded { .. }));
+    node.settle().unwrap();
+    let digest = node.digest();
+    let unseen = |actor: &str| Key::Request {
+        tenant: "acme".to_owned(),
+        request_id: layers::request_id(7),
+        actor: actor.to_owned(),
+    };
+    assert_eq!(node.fold.read().get(&unseen("one")), Ok(None));
     shelf.0.lock().unwrap().fails = true;
-    assert!(node.settle().is_err());
+    assert!(node.fold.read().get(&unseen("two")).is_err());
     shelf.0.lock().unwrap().fails = false;
-    assert!(!node.settle().unwrap());
+    assert!(node.fold.read().get(&unseen("three")).is_err());
+    assert!(node.settle().is_err());
+
+    let until = node.ledger.size();
+    node.fold
+        .rebuild(&node.ledger.reader(), until)
+        .await
+        .unwrap();
+    assert_eq!(node.digest(), digest);
+    node.run(5);
+    node.settle().unwrap();
+    assert_eq!(node.digest(), digest_after(20));
 }

@@ -126,6 +126,12 @@ impl Prefix {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Whether rules take this range from its front again and again, forgetting what they have
+    /// taken: all ranges but those of results.
+    pub fn is_queue(&self) -> bool {
+        self.0.first() != Some(&RESULT)
+    }
 }
 
 impl Key {
@@ -134,6 +140,12 @@ impl Key {
         let mut writer = Writer::default();
         self.write(&mut writer);
         writer.finish()
+    }
+
+    /// Whether the bytes name a subject other than the ledger: there is one for whatever was ever
+    /// asked, and none is ever forgotten.
+    pub fn is_subject(bytes: &[u8]) -> bool {
+        matches!(bytes.first(), Some(&(RESULT | SUBJECT)))
     }
 
     /// Reads the byte form.
