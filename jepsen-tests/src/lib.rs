@@ -1,7 +1,7 @@
 //! Candor under faults: what tests and tools need to run clusters and to be cruel to them.
 //!
 //! [`real`] runs clusters of real node processes; [`workload`] puts load on them. The binary beside this library is the program that
-//! those processes run (`candor-jepsen node`), and measures (`candor-jepsen bench`).
+//! those processes run (`candor-jepsen node`), and measures (`candor-jepsen bench`, `candor-jepsen state`).
 #![forbid(unsafe_code)]
 
 pub mod real;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod bench;
+mod growth;
 
 /// Load and faults for a Candor cluster.
 #[derive(Parser)]
@@ -22,6 +23,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run one node, exactly as `candor node` does.
     Node(NodeArguments),
+    /// Measure one node's state as its subjects grow: memory, disk, start, latency of decide.
+    State(growth::Arguments),
 }
 
 #[derive(Args)]
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
                 .build()?;
             runtime.block_on(bench::run(&arguments))
         }
+        Command::State(arguments) => growth::run(&arguments),
         Command::Node(arguments) => Ok(candor_node::process::run(
             &arguments.config,
             arguments.exit_with_stdin,
