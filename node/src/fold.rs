@@ -1,6 +1,6 @@
 //! The live fold, shared: apply writes it, everybody reads it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use candor_ledger::fold::{Changes, ViewError};
@@ -22,6 +22,8 @@ struct Shared {
     engine: Box<dyn Engine>,
     /// Size of the newest durable marker that was heard of.
     durable: AtomicU64,
+    /// The lane that keeps has ended: the node stops.
+    ended: AtomicBool,
     /// Something was kept, or can no more be.
     kept: Notify,
 }
@@ -33,6 +35,7 @@ impl Fold {
             engine,
             durable: AtomicU64::new(state.claim().size.0),
             state: RwLock::new(state),
+            ended: AtomicBool::new(false),
             kept: Notify::new(),
         }))
     }
@@ -88,12 +91,19 @@ impl Fold {
             let kept = self.0.kept.notified();
             {
                 let state = self.read();
-                if !state.is_full() || state.failed().is_some() {
+                let ended = self.0.ended.load(Ordering::Acquire);
+                if !state.is_full() || state.failed().is_some() || ended {
                     return;
                 }
             }
             kept.await;
         }
+    }
+
+    /// Nothing more is kept; nobody waits for it any longer.
+    pub(crate) fn end_keeping(&self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.kept.notify_waiters();
     }
 
     /// Keeps a cut, in the order in which they were made, once the ledger is durable up to it.

@@ -114,6 +114,7 @@ impl<E: Env> Markers<E> {
                 let _ = request.reply.send(written);
             }
             if stopping {
+                self.state.end_keeping();
                 return;
             }
             // Whatever is heard while resting is looked at before anything is waited for again: a

@@ -376,10 +376,10 @@ fn flips(kind: StateEngine) -> u32 {
     let worth = whole.iter().filter(|(_, bytes)| bytes.len() > 100);
     for (path, bytes) in worth {
         let written = written(bytes);
-        for part in 0..4 {
+        for part in 0..2 {
             put_back(&disk, &whole);
             let file = disk.open(path, OpenMode::ReadWrite).unwrap();
-            let at = written * part / 4;
+            let at = written * part / 2;
             let place = u64::try_from(at).unwrap();
             file.write_all_at(&[bytes[at] ^ 0x10], place).unwrap();
             let node = open_small();
