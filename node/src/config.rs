@@ -29,6 +29,9 @@ pub struct Config {
     /// Where and in how much memory the fold of the ledger is held.
     #[serde(default)]
     pub state: StateSection,
+    /// How it checks its own files.
+    #[serde(default)]
+    pub verifier: VerifierSection,
     /// How it writes its own log lines.
     #[serde(default)]
     pub log: LogSection,
@@ -131,6 +134,29 @@ pub enum StateEngine {
     Fjall,
     /// sled 0.34: takes about a gigabyte of memory for each million subjects.
     Sled,
+}
+
+/// `[verifier]`
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct VerifierSection {
+    /// Bytes read a second while nothing is known to be damaged.
+    pub bytes_per_second: u64,
+    /// Rest between two passes.
+    pub pause_s: u64,
+    /// Whether damage is repaired from peers; else it is only found and named, and stays as it is
+    /// for whoever looks into it.
+    pub heal: bool,
+}
+
+impl Default for VerifierSection {
+    fn default() -> Self {
+        Self {
+            bytes_per_second: 16 * 1024 * 1024,
+            pause_s: 600,
+            heal: true,
+        }
+    }
 }
 
 /// `[log]`

@@ -3,7 +3,7 @@
 //! Damage to the ledger (entries, offsets, tree, checkpoints): this node no longer leads, proposes,
 //! seals or cosigns, because each of these says "I have the ledger and this is what it holds". It
 //! goes on voting and following, which rest on the Raft log alone, and it answers the reads that do
-//! not touch the damage. Only a restart with repaired files ends this.
+//! not touch the damage. It returns to duty when the verifier has healed all of it.
 //!
 //! Damage to a value: the value is not served from here (INV-9), and a leader hands over once,
 //! because gets are answered by the leader and the others most likely have it. It goes on sealing
@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::cluster::Cluster;
-use crate::consensus::Leadership;
+use crate::consensus::{Abstention, Leadership};
 use crate::env::Env;
 use crate::metrics::Metrics;
-use crate::store::{DamageKind, ledger_damage};
+use crate::store::{Damage, DamageKind, ledger_damage};
 
 /// A leader's hand-over may take this long before it is tried again.
 const HAND_OVER: Duration = Duration::from_secs(3);
@@ -33,10 +33,11 @@ pub async fn watch_damage<E: Env>(
     mut stopping: watch::Receiver<bool>,
 ) {
     let mut damages = cluster.reader.damages();
-    let mut named = 0;
+    let mut named: Vec<Damage> = Vec::new();
     loop {
         let found = damages.borrow_and_update().clone();
-        for damage in found.iter().skip(named) {
+        let is_new = |damage: &&Damage| !named.contains(damage);
+        for damage in found.iter().filter(is_new) {
             let kind = damage.kind.as_str();
             metrics.damages.get_or_create(&[("kind", kind)]).inc();
             let (file, place, problem) = (&damage.file, damage.place, &damage.problem);
@@ -44,13 +45,14 @@ pub async fn watch_damage<E: Env>(
         }
         let of_ledger = ledger_damage(&found).is_some();
         if of_ledger {
-            cluster.consensus.abstain();
+            cluster.consensus.abstain(Abstention::Damage);
+        } else if ledger_damage(&named).is_some() {
+            tracing::info!("the ledger's files are whole again: back to duty");
+            cluster.consensus.resume(Abstention::Damage);
         }
-        let new_value = found
-            .iter()
-            .skip(named)
-            .any(|damage| damage.kind == DamageKind::Value);
-        named = found.len();
+        let mut new = found.iter().filter(is_new);
+        let new_value = new.any(|damage| damage.kind == DamageKind::Value);
+        named.clone_from(&found);
         if of_ledger || new_value {
             hand_over(&cluster, HAND_OVER).await;
         }

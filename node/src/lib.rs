@@ -31,4 +31,5 @@ pub mod records;
 pub mod sealer;
 pub mod state;
 pub mod store;
+pub mod verifier;
 pub mod wal;

@@ -35,6 +35,12 @@ pub struct Metrics {
     pub withheld_damaged: Counter,
     /// Damaged places found in this node's files, by `kind`: must stay 0.
     pub damages: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Passes of the verifier that reached their end.
+    pub verifier_passes: Counter,
+    /// Places that the verifier wrote anew.
+    pub verifier_repairs: Counter,
+    /// Entries that the last pass of the verifier covered.
+    pub verifier_size: Gauge<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -68,6 +74,20 @@ impl Default for Metrics {
             "disk_syncs",
             "fsync and fdatasync calls since the process started",
         );
+        let verifier_size = gauge(
+            "verifier_entries",
+            "Entries that the last pass of the verifier covered",
+        );
+        let mut counter = |name: &str, help: &str| {
+            let counter = Counter::default();
+            registry.register(name, help, counter.clone());
+            counter
+        };
+        let verifier_passes = counter(
+            "verifier_passes",
+            "Passes of the verifier that reached their end",
+        );
+        let verifier_repairs = counter("verifier_repairs", "Places that the verifier wrote anew");
         let withheld_damaged = Counter::default();
         registry.register(
             "values_withheld_damaged",
@@ -92,6 +112,9 @@ impl Default for Metrics {
             syncs,
             withheld_damaged,
             damages,
+            verifier_passes,
+            verifier_repairs,
+            verifier_size,
         }
     }
 }

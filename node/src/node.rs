@@ -39,6 +39,7 @@ use crate::proposer::{self, Inputs};
 use crate::sealer::{CosignAnswer, Sealer, Signer, answer_cosign};
 use crate::state::{self, StateError};
 use crate::store::{Ledger, Opened, StoreError};
+use crate::verifier::Verifier;
 use crate::wal::{Wal, WalError};
 
 /// Load balancers and clients see "not ready" this long before connections are refused.
@@ -271,6 +272,14 @@ pub async fn run<E: Env>(
         "guard",
         watch_damage(Arc::clone(&cluster), Arc::clone(&metrics), stopping.clone()),
     ));
+
+    let verifier = Verifier {
+        cluster: Arc::clone(&cluster),
+        config: config.verifier.clone(),
+        metrics: Arc::clone(&metrics),
+        stopping: stopping.clone(),
+    };
+    tasks.push(env.spawn("verifier", verifier.run()));
 
     // 6. The faces: peers, clients, machines that watch.
     let client_addresses = Arc::new(Mutex::new(BTreeMap::new()));

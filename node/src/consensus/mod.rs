@@ -90,6 +90,13 @@ impl Settings {
     }
 }
 
+/// Why a node stands for no election.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Abstention {
+    /// Files of its ledger are damaged.
+    Damage,
+}
+
 /// A handle on this node's consensus; clones share it.
 pub struct Consensus<M: Machine> {
     inner: Arc<Inner<M>>,
@@ -106,8 +113,8 @@ struct Inner<M: Machine> {
     heard: Mutex<Instant>,
     /// A leader that is silent for longer is not called one any more.
     silence_max: Duration,
-    /// Never cleared: this node stands for no election any more.
-    abstains: AtomicBool,
+    /// While there is one, this node stands for no election.
+    abstains: Mutex<BTreeSet<Abstention>>,
     /// The observer, until somebody joins it.
     observer: Mutex<Option<Task>>,
 }
@@ -170,7 +177,7 @@ impl<M: Machine> Consensus<M> {
             stopping,
             heard: Mutex::new(Instant::now()),
             silence_max: settings.election_max.saturating_mul(SILENT_ELECTIONS),
-            abstains: AtomicBool::new(false),
+            abstains: Mutex::default(),
             observer,
         };
         Ok(Self {
@@ -340,13 +347,23 @@ impl<M: Machine> Consensus<M> {
             .map_err(|_| ChangeError::Stopped)
     }
 
-    /// From now on, until the next start, this node stands for no election, neither after a silence
-    /// nor when a leader hands over to it. It goes on voting and following.
+    /// From now on, until [`resume`](Self::resume), this node stands for no election, neither after
+    /// a silence nor when a leader hands over to it. It goes on voting and following.
     ///
     /// A leader stays one until it has handed over.
-    pub fn abstain(&self) {
-        self.inner.abstains.store(true, Ordering::SeqCst);
+    pub fn abstain(&self, why: Abstention) {
+        let mut reasons = self.inner.abstains();
+        reasons.insert(why);
         self.inner.raft.runtime_config().elect(false);
+    }
+
+    /// Ends an abstention; the node stands for elections again once no other is left.
+    pub fn resume(&self, why: Abstention) {
+        let mut reasons = self.inner.abstains();
+        reasons.remove(&why);
+        if reasons.is_empty() {
+            self.inner.raft.runtime_config().elect(true);
+        }
     }
 
     /// Who leads, as it changes.
@@ -421,7 +438,7 @@ impl<M: Machine> Consensus<M> {
                 check_sender(from, request.from_leader().leader_id.node_id)?;
                 // openraft would stand for this election whatever its configuration says.
                 let to_self = *request.to_node_id() == self.inner.node;
-                if to_self && self.inner.abstains.load(Ordering::SeqCst) {
+                if to_self && !self.inner.abstains().is_empty() {
                     return Err(HandleError::Abstains);
                 }
                 let reply = raft.handle_transfer_leader(request).await;
@@ -462,6 +479,10 @@ impl<M: Machine> Consensus<M> {
 }
 
 impl<M: Machine> Inner<M> {
+    fn abstains(&self) -> MutexGuard<'_, BTreeSet<Abstention>> {
+        self.abstains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn heard(&self) -> MutexGuard<'_, Instant> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }

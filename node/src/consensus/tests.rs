@@ -356,7 +356,7 @@ async fn a_node_that_abstains_follows_and_is_never_elected() {
     let (leader, _) = cluster.leader(ALL).await;
     let me = leader.status().node;
     let others: Vec<u64> = ALL.iter().copied().filter(|id| *id != me).collect();
-    leader.abstain();
+    leader.abstain(Abstention::Damage);
     leader.transfer_leader(others[0]).await.unwrap();
     let (new, term) = cluster.leader(&others).await;
 

@@ -178,7 +178,7 @@ impl Checkpoints {
         note.map(Some).ok_or_else(damaged)
     }
 
-    fn crc(&self, size: TreeSize) -> Option<u32> {
+    pub(super) fn crc(&self, size: TreeSize) -> Option<u32> {
         let index = read_locked(&self.0);
         index.kept.by_size.get(&size.0).map(|kept| kept.crc)
     }

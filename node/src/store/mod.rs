@@ -35,6 +35,7 @@ mod open_files;
 mod reader;
 mod recover;
 mod register;
+mod repair;
 mod tails;
 mod thinning;
 mod tiles;
@@ -60,6 +61,7 @@ pub use self::marker::Marker;
 pub use self::marker_writer::{MarkerDraft, MarkerWriter};
 pub use self::reader::{LedgerReader, Tip};
 pub use self::register::{Damage, DamageKind, ledger_damage};
+pub use self::repair::{Repaired, Stretch, Walk};
 pub use self::thinning::ThinAges;
 pub use self::values::{HashedValue, PACK_BYTES_MAX};
 
@@ -94,7 +96,6 @@ pub struct Ledger<D: Disk> {
     shared: Arc<Shared<D>>,
     entries: EntryWriter<D>,
     tree: TreeWriter<D>,
-    packs: PackWriter<D>,
     thinner: Thinner,
     /// A write has failed: the files may hold part of it, which only a restart cuts away.
     stopped: bool,
@@ -127,6 +128,8 @@ struct Shared<D: Disk> {
     tree: TreeFiles<D>,
     checkpoints: Checkpoints,
     values: Values,
+    /// The ends of the packs: apply writes values there, and so does whoever fetches missing ones.
+    packs: Mutex<PackWriter<D>>,
     dirty: Dirty<D>,
     register: Register,
 }
@@ -234,10 +237,7 @@ impl<D: Disk> Ledger<D> {
     /// # Errors
     /// [`StoreError::BadValue`] for a tenant without a name.
     pub fn put_value(&mut self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
-        self.write(|ledger| {
-            let Shared { dirty, values, .. } = &*ledger.shared;
-            ledger.packs.put(values, dirty, tenant, value)
-        })
+        self.write(|ledger| ledger.shared.put_value(tenant, value))
     }
 
     /// Counts what stands here now, after the outcome of log id `last_applied` and before that of
@@ -286,6 +286,13 @@ impl<D: Disk> Ledger<D> {
         let done = write(self);
         self.stopped = matches!(done, Err(StoreError::Io(_)));
         done
+    }
+}
+
+impl<D: Disk> Shared<D> {
+    /// Stores a value under its hash; `false` when it was there already.
+    fn put_value(&self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
+        locked(&self.packs).put(&self.values, &self.dirty, tenant, value)
     }
 }
 

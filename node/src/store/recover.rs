@@ -4,7 +4,7 @@
 //! cut is not made durable: until the next marker a start makes it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use candor_ledger::digest::ChainHash;
 use candor_ledger::ids::Seq;
@@ -53,8 +53,7 @@ pub(super) fn open<D: Disk>(disk: D, layout: Layout) -> Result<Opened<D>, StoreE
     let shared = Arc::new(shared);
     let ledger = Ledger {
         entries: EntryWriter::new(disk.clone(), layout.entries_per_file, marker.size.0, end),
-        tree: TreeWriter::new(disk.clone(), layout.entries_per_file, frontier),
-        packs: PackWriter::new(disk, layout.pack_bytes_max),
+        tree: TreeWriter::new(disk, layout.entries_per_file, frontier),
         shared: Arc::clone(&shared),
         thinner: Thinner::default(),
         stopped: false,
@@ -122,6 +121,7 @@ fn shared<D: Disk>(
         tree: TreeFiles::new(disk.clone(), layout.entries_per_file),
         checkpoints: Checkpoints::new(marker.checkpoints.clone()),
         values,
+        packs: Mutex::new(PackWriter::new(disk.clone(), layout.pack_bytes_max)),
         dirty: Dirty::default(),
         register: Register::new(&values_damaged),
         disk: disk.clone(),

@@ -49,7 +49,7 @@ impl DamageKind {
 
 impl Damage {
     /// `None` for errors that say nothing about what is on the disk.
-    fn of(error: &StoreError) -> Option<Self> {
+    pub(super) fn of(error: &StoreError) -> Option<Self> {
         let (file, place) = match error {
             StoreError::Damaged { file, seq, .. } => (file.as_str(), *seq),
             StoreError::ValueDamaged { file, offset, .. } => (file.as_str(), *offset),
@@ -94,6 +94,15 @@ impl Register {
                 found.push(damage);
             }
             new
+        });
+    }
+
+    /// Forgets places that have been repaired.
+    pub(super) fn remove(&self, healed: &[Damage]) {
+        self.0.send_if_modified(|found| {
+            let before = found.len();
+            found.retain(|damage| !healed.contains(damage));
+            found.len() < before
         });
     }
 

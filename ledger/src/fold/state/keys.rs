@@ -122,6 +122,11 @@ impl Prefix {
         Self(writer.finish())
     }
 
+    /// The results of all tenants, by tenant and fingerprint.
+    pub fn all_results() -> Self {
+        Self(vec![RESULT])
+    }
+
     /// The bytes with which every key of the range starts.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

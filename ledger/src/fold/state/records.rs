@@ -219,6 +219,11 @@ impl ResultRecord {
         }
     }
 
+    /// Every result whose value may be served or reinstated.
+    pub fn results(&self) -> impl Iterator<Item = &Held> {
+        self.held().into_iter().chain(&self.revoked)
+    }
+
     /// The pattern, if anything was ever set.
     pub fn pattern(&self) -> Option<Pattern> {
         self.kind.as_ref().map(|kind| kind.pattern)
