@@ -237,7 +237,7 @@ impl Replay<'_> {
         let sealed = self.sealed();
         let mut reasons = vec![
             format!("every entry from 0 on was replayed, as of size {sealed}"),
-            "whether the log has grown since is not shown".to_owned(),
+            "whether the log has grown since, what was read cannot show".to_owned(),
         ];
         if !self.compared {
             reasons.push(
