@@ -25,6 +25,7 @@ use crate::fold::Fold;
 use crate::markers::Offers;
 use crate::records;
 use crate::sealer::checkpoint_at;
+use crate::snapshot::{Manifest, Shelf};
 use crate::state::StateError;
 use crate::store::{HashedValue, Ledger, LedgerReader, StoreError, ThinAges, ledger_damage};
 
@@ -159,6 +160,9 @@ pub struct Applier<E: Env> {
     sealed_time: Micros,
     applying: watch::Sender<Applying>,
     offers: Offers,
+    shelf: Option<Shelf>,
+    /// What stood when the seal that waits was applied; its checkpoint makes a snapshot of it.
+    closed: Option<Manifest>,
     /// The key set of the newest checkpoints: decoding one costs more than verifying with it.
     keys: Option<Arc<KeySet>>,
     /// Commands since the last draft.
@@ -196,6 +200,8 @@ impl<E: Env> Applier<E> {
             sealed_time,
             applying,
             offers,
+            shelf: None,
+            closed: None,
             keys: None,
             undrafted: 0,
             appended: 0,
@@ -203,6 +209,13 @@ impl<E: Env> Applier<E> {
         };
         applier.publish()?;
         Ok(applier)
+    }
+
+    /// Has the snapshots that seals make put on this shelf.
+    #[must_use]
+    pub fn with_shelf(mut self, snapshots: Shelf) -> Self {
+        self.shelf = Some(snapshots);
+        self
     }
 
     async fn step(&mut self, at: LogPos, payload: Payload) -> Result<Applied, ApplyError> {
@@ -232,6 +245,12 @@ impl<E: Env> Applier<E> {
             },
         };
         self.position = Some(at);
+        if let Applied::Batch(BatchApplied {
+            seal: Some(size), ..
+        }) = &applied
+        {
+            self.closed = self.closed_at(at, *size);
+        }
         if let Err(problem) = self.publish() {
             self.refold(problem).await?;
             self.publish()?;
@@ -249,6 +268,18 @@ impl<E: Env> Applier<E> {
             self.state.room().await;
         }
         Ok(applied)
+    }
+
+    /// What a snapshot at the closing command just applied says, but for the note, which comes later.
+    fn closed_at(&self, at: LogPos, size: TreeSize) -> Option<Manifest> {
+        Some(Manifest {
+            at,
+            membership: self.membership.clone().filter(|_| self.shelf.is_some())?,
+            size,
+            sealed: self.sealed,
+            kept: self.ledger.kept_checkpoints(),
+            note: String::new(),
+        })
     }
 
     async fn batch(&mut self, batch: Batch) -> Result<BatchApplied, ApplyError> {
@@ -398,6 +429,12 @@ impl<E: Env> Applier<E> {
         self.checkpoints = self.checkpoints.saturating_add(1);
         self.sealed = size;
         self.sealed_time = verified.checkpoint.sealed;
+        if let Some(shelf) = &self.shelf
+            && let Some(closed) = self.closed.take_if(|closed| closed.size == size)
+        {
+            let note = text.to_owned();
+            shelf.sealed(Manifest { note, ..closed });
+        }
         Ok(())
     }
 

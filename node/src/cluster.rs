@@ -26,7 +26,9 @@ use crate::keys::Keys;
 use crate::outcome;
 use crate::peers::{Introductions, Peers, Settled, address_text, addresses};
 use crate::proposer::Proposer;
+use crate::snapshot::Shelf;
 use crate::store::LedgerReader;
+use crate::wal::Wal;
 use candor_proto::error_metadata;
 
 /// Longest wait for a node to write its marker.
@@ -62,6 +64,10 @@ pub struct Cluster<E: Env> {
     pub state: Fold,
     /// Asks the marker lane for a marker at or above an index.
     pub markers: mpsc::Sender<MarkerRequest>,
+    /// Snapshots offered and received.
+    pub shelf: Shelf,
+    /// The Raft log's files, for their length.
+    pub wal: Wal<E::Disk>,
 }
 
 /// Asks for a marker at or above a log index; answered with the index it names.

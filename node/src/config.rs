@@ -112,6 +112,11 @@ pub struct RaftSection {
     pub election_min_ms: u64,
     /// See `election_min_ms`.
     pub election_max_ms: u64,
+    /// The log is purged each time it has grown by this many bytes, so it holds between one and two
+    /// times that and a segment of 64 MiB. A member that was away for longer fetches entries instead.
+    pub purge_bytes: u64,
+    /// While a member fetches entries, the log that it needs afterwards is kept, up to this length.
+    pub hold_bytes: u64,
 }
 
 /// `[state]`
@@ -210,6 +215,8 @@ impl Default for RaftSection {
             heartbeat_ms: 100,
             election_min_ms: 500,
             election_max_ms: 1_000,
+            purge_bytes: 256 << 20,
+            hold_bytes: 8 << 30,
         }
     }
 }
@@ -354,6 +361,20 @@ impl Config {
                 600_000,
                 "want more than raft.election_min_ms",
             ),
+            (
+                "raft.purge_bytes",
+                raft.purge_bytes,
+                1 << 16,
+                1 << 40,
+                "want 64 KiB to 1 TiB",
+            ),
+            (
+                "raft.hold_bytes",
+                raft.hold_bytes,
+                raft.purge_bytes,
+                1 << 50,
+                "want at least raft.purge_bytes",
+            ),
         ] {
             need((from..=to).contains(&value), key, value.to_string(), want)?;
         }
@@ -403,7 +424,7 @@ mod tests {
             .collect();
         assert_eq!(
             keys.len(),
-            23,
+            25,
             "a key was added without its line in the example: {keys:?}"
         );
     }

@@ -29,6 +29,7 @@ pub mod process;
 pub mod proposer;
 pub mod records;
 pub mod sealer;
+pub mod snapshot;
 pub mod state;
 pub mod store;
 pub mod verifier;

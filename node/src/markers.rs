@@ -16,6 +16,7 @@ use crate::env::{Env, Task};
 use crate::fold::Fold;
 use crate::identity::LogMark;
 use crate::peers::Introductions;
+use crate::snapshot::Shelf;
 use crate::state::Cut;
 use crate::store::{MarkerDraft, MarkerWriter};
 use crate::wal::{EXIT_DISK, Wal};
@@ -41,6 +42,8 @@ pub struct Markers<E: Env> {
     pub state: Fold,
     /// What peers acknowledged.
     pub consensus: Consensus<Applier<E>>,
+    /// Learns what is durable.
+    pub shelf: Shelf,
     /// Remembers it.
     pub introductions: Arc<Introductions<E>>,
     /// Rises when the node drains; one last marker follows.
@@ -158,6 +161,8 @@ impl<E: Env> Markers<E> {
                 &format!("the marker cannot be written: {problem}"),
             );
         }
+        let (older, size) = (self.writer.purgeable(), self.writer.newest().size);
+        self.shelf.durable(older, size);
         if let Err(problem) = self.note_peers() {
             tracing::warn!(%problem, "what peers acknowledged was not written");
         }

@@ -31,6 +31,12 @@ pub struct Metrics {
     pub queued: Gauge<u64, AtomicU64>,
     /// `fdatasync` and `fsync` calls of this process.
     pub syncs: Gauge<u64, AtomicU64>,
+    /// Bytes of the Raft log's files.
+    pub log_bytes: Gauge<u64, AtomicU64>,
+    /// Entries that a snapshot under way has here, and that it needs; both 0 when none is.
+    pub catch_up: [Gauge<u64, AtomicU64>; 2],
+    /// Times that a peer sent what is not the ledger's.
+    pub sources_refused: Gauge<u64, AtomicU64>,
     /// Values this node refused to disclose although the ledger allows it: must stay 0.
     pub withheld_damaged: Counter,
     /// Damaged places found in this node's files, by `kind`: must stay 0.
@@ -74,6 +80,15 @@ impl Default for Metrics {
             "disk_syncs",
             "fsync and fdatasync calls since the process started",
         );
+        let log_bytes = gauge("raft_log_bytes", "Bytes of the Raft log's files");
+        let catch_up = [
+            gauge("catch_up_entries_done", "Entries fetched of a snapshot"),
+            gauge("catch_up_entries_total", "Entries the snapshot needs"),
+        ];
+        let sources_refused = gauge(
+            "catch_up_sources_refused",
+            "Times that a peer sent what is not the ledger's, since the process started",
+        );
         let verifier_size = gauge(
             "verifier_entries",
             "Entries that the last pass of the verifier covered",
@@ -110,6 +125,9 @@ impl Default for Metrics {
             leading,
             queued,
             syncs,
+            log_bytes,
+            catch_up,
+            sources_refused,
             withheld_damaged,
             damages,
             verifier_passes,

@@ -37,6 +37,10 @@ use crate::peers::{
 use crate::principal::Tokens;
 use crate::proposer::{self, Inputs};
 use crate::sealer::{CosignAnswer, Sealer, Signer, answer_cosign};
+use crate::snapshot::fetch::{Fetcher, known};
+use crate::snapshot::purge::Purger;
+use crate::snapshot::values::ValueFetcher;
+use crate::snapshot::{self, Shelf};
 use crate::state::{self, StateError};
 use crate::store::{Ledger, Opened, StoreError};
 use crate::verifier::Verifier;
@@ -103,24 +107,56 @@ pub enum NodeError {
 ///
 /// # Errors
 /// [`NodeError`]; the process should exit with a failure then.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one ordered protocol: the start of a node"
-)]
 pub async fn run<E: Env>(
     env: E,
     config: Config,
     tokens: Tokens,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), NodeError> {
-    // 1. One process per folder; who this folder is, durable before anybody is told.
+    // One process per folder.
     let _lock = env.disk().lock("lock").map_err(NodeError::Folder)?;
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        match life(env.clone(), config.clone(), tokens.clone(), stop.as_mut()).await? {
+            Ended::Stopped => return Ok(()),
+            Ended::Received => tracing::info!("starting again with the snapshot received"),
+        }
+    }
+}
+
+/// Why a life of the node ended in good order.
+enum Ended {
+    /// It was told to.
+    Stopped,
+    /// A snapshot is whole: the next start installs it.
+    Received,
+}
+
+/// One start and what follows it.
+///
+/// A snapshot is installed by a new start and not under a running node: readers, state, sealer, lanes
+/// and Raft each hold a part of the ledger, and a start is where all of them take it up from the disk in
+/// one known order, which the crash tests walk through.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one ordered protocol: the start of a node"
+)]
+async fn life<E: Env>(
+    env: E,
+    config: Config,
+    tokens: Tokens,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<Ended, NodeError> {
+    // 1. Who this folder is, durable before anybody is told.
     let identity = Identity::start(&env, config.node.id)?;
     let node = NodeId(config.node.id);
     let keys = Keys::load(&env, node)?;
     let stored = StoredGenesis::load(&env)?;
 
-    // 2. The ledger is cut to its marker; the fold follows it; the Raft log has the rest.
+    // 2. The ledger is cut to its marker, or grown to a snapshot that was received; the fold follows
+    //    it; the Raft log has the rest.
+    let opened = Ledger::open(env.disk().clone())?;
+    let (opened, received) = snapshot::install::grow(env.disk(), opened)?;
     let Opened {
         ledger,
         markers,
@@ -128,7 +164,7 @@ pub async fn run<E: Env>(
         slot_lost,
         restored,
         ..
-    } = Ledger::open(env.disk().clone())?;
+    } = opened;
     if let Some(why) = slot_lost {
         tracing::error!(%why, "a marker slot is damaged; the other one is used");
     }
@@ -136,15 +172,23 @@ pub async fn run<E: Env>(
         tracing::error!(%problem, "a derived file was damaged and has been made anew");
     }
     let reader = ledger.reader();
+    let value_writer = ledger.value_writer();
     let (engine, limits) = state::engine_in(env.disk(), &config.state);
     let (state, origin) = state::open(engine.as_ref(), limits, &reader, &marker)?;
     let claim = state.claim();
     let fold = Fold::new(state, engine);
     tracing::info!(%node, sealed = %marker.sealed, state = %claim, ?origin, "ledger opened");
-    let (wal, recovered) = Wal::open(&env, "raft", crate::wal::Limits::default())?;
+    let (wal, mut recovered) = Wal::open(&env, "raft", crate::wal::Limits::default())?;
     if let Some(torn) = &recovered.torn {
         tracing::info!(?torn, "the unacknowledged end of the raft log was cut off");
     }
+
+    if let Some(manifest) = received {
+        let settled = snapshot::install::settle(&env, &wal, &mut recovered, &manifest);
+        settled.await.map_err(NodeError::Folder)?;
+    }
+    let shelf = Shelf::load(env.disk(), marker.last_applied, marker.size);
+    let shelf = shelf.map_err(NodeError::Folder)?;
 
     // 3. What the parts tell each other.
     let body = stored.as_ref().map(|stored| Arc::clone(&stored.body));
@@ -187,7 +231,8 @@ pub async fn run<E: Env>(
         marker.sealed,
         applying_sender,
         offers.clone(),
-    )?;
+    )?
+    .with_shelf(shelf.clone());
     let settings = Settings {
         heartbeat: Duration::from_millis(config.raft.heartbeat_ms),
         election_min: Duration::from_millis(config.raft.election_min_ms),
@@ -195,7 +240,9 @@ pub async fn run<E: Env>(
         ..Settings::new(node.0, "candor")
     };
     let log = (wal.clone(), &recovered);
-    let consensus = Consensus::start(&env, &settings, log, applier, peers.clone()).await?;
+    let snapshots = Arc::new(shelf.clone());
+    let consensus =
+        Consensus::start(&env, &settings, log, applier, peers.clone(), snapshots).await?;
 
     // 5. What runs beside it: proposing, sealing, markers, clocks.
     let inputs = Inputs {
@@ -241,10 +288,38 @@ pub async fn run<E: Env>(
             writer: markers,
             state: fold.clone(),
             consensus: consensus.clone(),
+            shelf: shelf.clone(),
             introductions: Arc::clone(&introductions),
             stopping: stopping.clone(),
         },
     );
+    let purger = Purger {
+        env: env.clone(),
+        consensus: consensus.clone(),
+        wal: wal.clone(),
+        shelf: shelf.clone(),
+        limits: config.raft.clone(),
+        stopping: stopping.clone(),
+    };
+    tasks.push(snapshot::purge::start(&env, purger));
+    let fetcher = Fetcher {
+        env: env.clone(),
+        node: node.0,
+        shelf: shelf.clone(),
+        reader: reader.clone(),
+        roster: known(genesis.subscribe(), fold.clone(), reader.clone()),
+        sources: peers.clone(),
+    };
+    tasks.push(env.spawn("fetcher", until_raised(stopping.clone(), fetcher.run())));
+    let values = ValueFetcher {
+        env: env.clone(),
+        consensus: consensus.clone(),
+        peers: peers.clone(),
+        reader: reader.clone(),
+        writer: value_writer,
+        state: fold.clone(),
+    };
+    tasks.push(env.spawn("values", until_raised(stopping.clone(), values.run())));
     let cluster = Arc::new(Cluster {
         env: env.clone(),
         node,
@@ -262,6 +337,8 @@ pub async fn run<E: Env>(
         reader: reader.clone(),
         state: fold.clone(),
         markers: marker_requests,
+        shelf: shelf.clone(),
+        wal: wal.clone(),
     });
     tasks.push(env.spawn(
         "clock",
@@ -316,7 +393,8 @@ pub async fn run<E: Env>(
     // 7. Until told to stop, or something only a restart repairs.
     let mut health = consensus.health();
     let ended = tokio::select! {
-        () = stop => Ok(()),
+        () = stop => Ok(Ended::Stopped),
+        () = shelf.ready() => Ok(Ended::Received),
         failed = health.wait_for(|health| !matches!(health, Health::Running)) => {
             Err(NodeError::Failed(failed.map_or_else(|e| e.to_string(), |h| format!("{:?}", *h))))
         }
@@ -336,6 +414,8 @@ pub async fn run<E: Env>(
     }
     consensus.shutdown().await;
     let _ = tokio::time::timeout(HAND_OVER, marker_lane.join()).await;
+    // The next start in this process opens it again.
+    wal.close().await;
     ended
 }
 
@@ -534,6 +614,7 @@ async fn observe<E: Env>(
         api.metrics
             .queued
             .set(u64::try_from(api.proposer.waiting()).unwrap_or(u64::MAX));
+        observe_catch_up(&api);
         let syncs = api.env.disk().syncs();
         api.metrics
             .syncs
@@ -543,6 +624,16 @@ async fn observe<E: Env>(
             _ = metrics.changed() => {}
         }
     }
+}
+
+fn observe_catch_up<E: Env>(api: &Api<E>) {
+    let (metrics, progress) = (&api.metrics, api.cluster.shelf.progress());
+    let kept = api.cluster.wal.kept_bytes();
+    metrics.log_bytes.set(kept.unwrap_or_default());
+    let [done, total] = &metrics.catch_up;
+    done.set(progress.done);
+    total.set(progress.total);
+    metrics.sources_refused.set(progress.refused);
 }
 
 async fn report_health<E: Env>(

@@ -88,6 +88,15 @@ impl Setup {
         self
     }
 
+    /// More keys of every node's `[raft]` section.
+    #[must_use]
+    pub fn raft(mut self, toml: &str) -> Self {
+        self.sections = self
+            .sections
+            .replacen("[raft]\n", &format!("[raft]\n{toml}\n"), 1);
+        self
+    }
+
     /// Makes the cluster, starts its nodes, founds it and waits for its first checkpoint.
     ///
     /// # Errors

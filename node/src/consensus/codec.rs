@@ -16,6 +16,8 @@
 //! appended    version | 0 all, 1 up to ?log id, 2 conflict, 3 higher vote u8 | ..
 //! ballot      version | vote | ?last log id | leadership transfer u8
 //! answer      version | vote | granted u8 | ?last log id
+//! offer       version | vote | log id | 0, or 1 and the manifest to the end
+//! receiving   version | vote | 0 unknown, 1 fetching (done u64, total u64), 2 installing, 3 installed u8
 //! transfer    version | leader's vote | to u64 | ?last log id
 //! transferred version | 0 done, 1 vote changed (expected, actual), 2 log not flushed (?expected, ?actual) u8 | ..
 //! ```
@@ -29,8 +31,8 @@ use openraft::raft::{
 };
 
 use super::types::{
-    Command, Entry, EntryPayload, LeaderId, LogId, Membership, Peer, StoredMembership, TypeConfig,
-    Vote,
+    Command, Entry, EntryPayload, LeaderId, LogId, LogPos, Membership, Peer, Receiving,
+    StoredMembership, TypeConfig, Vote,
 };
 
 /// Longest command: twice the default value limit (8 MiB), so that one value of the largest size
@@ -295,6 +297,69 @@ pub(super) fn decode_answer<R: Reply>(
         vote_granted,
         last_log_id,
     })
+}
+
+pub(super) fn encode_offer(vote: &Vote, at: LogPos, manifest: Option<&Bytes>) -> Bytes {
+    let mut out = message(64 + manifest.map_or(0, Bytes::len));
+    put_vote(&mut out, vote);
+    put_log_id(&mut out, &at.into());
+    out.put_u8(u8::from(manifest.is_some()));
+    if let Some(manifest) = manifest {
+        out.put_slice(manifest);
+    }
+    out.freeze()
+}
+
+/// A leader's snapshot, or its question after one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) vote: Vote,
+    pub(super) at: LogPos,
+    pub(super) manifest: Option<Bytes>,
+}
+
+pub(super) fn decode_offer(bytes: Bytes) -> Result<Offer, CodecError> {
+    let mut input = Reader::message(bytes)?;
+    let vote = input.vote()?;
+    let at = input.log_id()?.into();
+    let manifest = if input.flag("manifest")? {
+        Some(input.rest("manifest", COMMAND_LEN_MAX)?)
+    } else {
+        None
+    };
+    input.finish(Offer { vote, at, manifest })
+}
+
+pub(super) fn encode_receiving(vote: &Vote, receiving: Receiving) -> Bytes {
+    let mut out = message(64);
+    put_vote(&mut out, vote);
+    match receiving {
+        Receiving::Unknown => out.put_u8(0),
+        Receiving::Fetching { done, total } => {
+            out.put_u8(1);
+            out.put_u64(done);
+            out.put_u64(total);
+        }
+        Receiving::Installing => out.put_u8(2),
+        Receiving::Installed => out.put_u8(3),
+    }
+    out.freeze()
+}
+
+pub(super) fn decode_receiving(bytes: Bytes) -> Result<(Vote, Receiving), CodecError> {
+    let mut input = Reader::message(bytes)?;
+    let vote = input.vote()?;
+    let receiving = match input.u8("receiving")? {
+        0 => Receiving::Unknown,
+        1 => Receiving::Fetching {
+            done: input.u64("done")?,
+            total: input.u64("total")?,
+        },
+        2 => Receiving::Installing,
+        3 => Receiving::Installed,
+        other => return Err(CodecError::Tag("receiving", other)),
+    };
+    input.finish((vote, receiving))
 }
 
 pub(super) fn encode_transfer<R: Reply>(request: &TransferLeaderRequest<TypeConfig<R>>) -> Bytes {

@@ -38,9 +38,14 @@ pub enum StartError {
         /// What the log has at that index.
         found: LogPos,
     },
-    /// The log was purged by a version that has snapshots; this one has none.
-    #[error("the raft log begins after `{0}`, which needs a newer version of this program")]
-    LogPurged(LogPos),
+    /// The log was purged beyond what the machine has applied.
+    #[error("the raft log begins after `{purged}`, but was applied up to `{applied:?}` only")]
+    LogPurged {
+        /// What the machine says.
+        applied: Option<LogPos>,
+        /// Where the log begins.
+        purged: LogPos,
+    },
     /// Consensus stopped while it started.
     #[error(transparent)]
     Failed(#[from] Failure),

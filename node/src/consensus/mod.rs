@@ -37,13 +37,13 @@ pub use self::error::{ChangeError, HandleError, ProposeError, StartError};
 use self::error::{change_error, not_leader};
 use self::log_store::LogStore;
 use self::network::Links;
-pub use self::network::{APPEND_STALL_MAX, PeerError, PeerTransport, RaftCall};
+pub use self::network::{APPEND_STALL_MAX, PeerError, PeerTransport, RaftCall, SNAPSHOT_STALL_MAX};
 use self::observer::{Observer, failure, status};
 use self::state_machine::Applier;
 use self::types::{Command, LeaderId, TypeConfig};
 pub use self::types::{
-    Failure, Health, Leadership, LogPos, Machine, MachineError, Payload, Peer, PeerStatus, Role,
-    Status,
+    Failure, Health, Leadership, LogPos, Machine, MachineError, Payload, Peer, PeerStatus,
+    Receiving, Role, Snapshot, Snapshots, Status,
 };
 use crate::env::{Disk, Env, Task};
 use crate::wal::{Recovered, Wal};
@@ -60,6 +60,10 @@ mod types;
 
 /// Longest election timeouts that a leader may be silent and still be called one.
 const SILENT_ELECTIONS: u32 = 3;
+
+/// openraft takes note of a snapshot in its own time; it is looked for this often and this long.
+const SNAPSHOT_LOOK_EVERY: Duration = Duration::from_millis(20);
+const SNAPSHOT_LOOKS: u32 = 500;
 
 /// Timing and identity of one node's consensus.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +121,7 @@ struct Inner<M: Machine> {
     abstains: Mutex<BTreeSet<Abstention>>,
     /// The observer, until somebody joins it.
     observer: Mutex<Option<Task>>,
+    snapshots: Arc<dyn Snapshots>,
 }
 
 impl<M: Machine> Clone for Consensus<M> {
@@ -139,6 +144,7 @@ impl<M: Machine> Consensus<M> {
         (wal, recovered): (Wal<E::Disk>, &Recovered),
         machine: M,
         peers: T,
+        snapshots: Arc<dyn Snapshots>,
     ) -> Result<Self, StartError> {
         let node = settings.node;
         let config = Arc::new(raft_config(settings)?);
@@ -146,11 +152,14 @@ impl<M: Machine> Consensus<M> {
             .await
             .map_err(StartError::Log)?;
         check_log(machine.applied().0, &log)?;
-        let (applier, signals) = Applier::new(node, machine).map_err(StartError::Membership)?;
+        let purged = log.purged().is_some();
+        let (applier, signals) = Applier::new(node, machine, Arc::clone(&snapshots), purged)
+            .map_err(StartError::Membership)?;
         let failed = signals.failed.clone();
         let links = Links {
             node,
             transport: peers,
+            snapshots: Arc::clone(&snapshots),
         };
         let raft = Raft::new(node, config, links, log, applier)
             .await
@@ -179,6 +188,7 @@ impl<M: Machine> Consensus<M> {
             silence_max: settings.election_max.saturating_mul(SILENT_ELECTIONS),
             abstains: Mutex::default(),
             observer,
+            snapshots,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -366,6 +376,35 @@ impl<M: Machine> Consensus<M> {
         }
     }
 
+    /// Drops the log up to index `upto`, or up to the newest snapshot if that is less; the files go a
+    /// segment at a time, and on a leader once no member is being sent what is in them.
+    ///
+    /// # Errors
+    ///
+    /// [`ChangeError::Stopped`].
+    pub async fn purge(&self, upto: u64) -> Result<(), ChangeError> {
+        let raft = &self.inner.raft;
+        let stopped = |_| ChangeError::Stopped;
+        let known = || {
+            let metrics = raft.metrics();
+            let snapshot = metrics.borrow_watched().snapshot;
+            snapshot.is_some_and(|at| at.index >= upto)
+        };
+        if !known() {
+            raft.trigger().snapshot().await.map_err(stopped)?;
+            for _ in 0..SNAPSHOT_LOOKS {
+                if known() {
+                    break;
+                }
+                tokio::time::sleep(SNAPSHOT_LOOK_EVERY).await;
+            }
+        }
+        if known() {
+            raft.trigger().purge_log(upto).await.map_err(stopped)?;
+        }
+        Ok(())
+    }
+
     /// Who leads, as it changes.
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
         self.inner.leadership.clone()
@@ -446,6 +485,7 @@ impl<M: Machine> Consensus<M> {
                     &reply.map_err(|_| HandleError::Stopped)?,
                 ))
             }
+            RaftCall::Snapshot => self.receive(from, codec::decode_offer(body)?),
         }
     }
 
@@ -466,6 +506,25 @@ impl<M: Machine> Consensus<M> {
         if let Some(observer) = observer {
             let _ = observer.join().await;
         }
+    }
+
+    /// Answers a leader's question after its snapshot. openraft is not asked: what is received goes
+    /// into force by a start of consensus behind it.
+    fn receive(&self, from: u64, offer: codec::Offer) -> Result<Bytes, HandleError> {
+        check_sender(from, offer.vote.leader_id.node_id)?;
+        let metrics = self.inner.raft.metrics().borrow_watched().clone();
+        if metrics.vote > offer.vote {
+            return Ok(codec::encode_receiving(&metrics.vote, Receiving::Unknown));
+        }
+        *self.inner.heard() = Instant::now();
+        let applied = metrics.last_applied.map(LogPos::from);
+        let receiving = if applied >= Some(offer.at) {
+            Receiving::Installed
+        } else {
+            let snapshots = &self.inner.snapshots;
+            snapshots.offered(from, offer.at, offer.manifest)
+        };
+        Ok(codec::encode_receiving(&offer.vote, receiving))
     }
 
     async fn change(
@@ -498,21 +557,88 @@ impl<M: Machine> Inner<M> {
     }
 }
 
-/// Position of the newest entry that is on this node's own disk; `None` for an empty log.
+/// Position of the newest entry that is on this node's own disk, or that was and has been purged;
+/// `None` for an empty log.
 ///
 /// # Errors
 ///
 /// The disk's, or `InvalidData` when the bytes are not ours.
 pub fn last_on_disk<D: Disk>(wal: &Wal<D>) -> std::io::Result<Option<LogPos>> {
+    let invalid = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
+    let hard = wal.vote().map(codec::decode_hard_state).transpose();
+    let purged = hard.map_err(invalid)?.and_then(|hard| hard.purged);
     let Some(index) = wal.durable_index() else {
-        return Ok(None);
+        return Ok(purged.map(LogPos::from));
     };
     let newest = wal.read(index..index.saturating_add(1), u64::MAX)?.pop();
     let entry = newest
         .map(|(_, bytes)| codec::decode_entry(bytes))
         .transpose();
-    let entry = entry.map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
-    Ok(entry.map(|entry| entry.log_id.into()))
+    let entry = entry.map_err(invalid)?.map(|entry| entry.log_id);
+    Ok(entry.max(purged).map(LogPos::from))
+}
+
+/// The members that encoded membership bytes name, with their addresses.
+///
+/// # Errors
+///
+/// [`CodecError`] when the bytes are not ours.
+pub fn members_of(membership: Bytes) -> Result<BTreeMap<u64, String>, CodecError> {
+    let stored = codec::decode_stored_membership(membership)?;
+    let nodes = stored.membership().nodes();
+    Ok(nodes
+        .map(|(id, peer)| (*id, peer.address.clone()))
+        .collect())
+}
+
+/// The encoded membership of these voters.
+#[cfg(test)]
+pub(crate) fn membership_of(members: BTreeMap<u64, String>) -> Bytes {
+    let voters: BTreeSet<u64> = members.keys().copied().collect();
+    let peer = |(id, address)| (id, Peer { address });
+    let nodes: BTreeMap<u64, Peer> = members.into_iter().map(peer).collect();
+    #[expect(clippy::unwrap_used, reason = "test")]
+    let membership = types::Membership::new(vec![voters], nodes).unwrap();
+    codec::encode_stored_membership(&types::StoredMembership::new(None, membership))
+}
+
+/// Makes a log begin after `at`, where the ledger was made anew from a snapshot, unless it holds that
+/// very entry. Called before [`Consensus::start`], and again after a crash within.
+///
+/// Nothing acknowledged is lost: an entry up to `at` is committed or never will be, and one behind
+/// `at` in a log without `at` follows another history, so no majority has it.
+///
+/// # Errors
+///
+/// The disk's, or `InvalidData` when the bytes are not ours.
+pub async fn begin_log_after<D: Disk>(
+    wal: &Wal<D>,
+    recovered: &mut Recovered,
+    at: LogPos,
+) -> std::io::Result<()> {
+    let invalid = |e| std::io::Error::new(std::io::ErrorKind::InvalidData, e);
+    let hard = recovered.vote.clone().map(codec::decode_hard_state);
+    let hard = hard.transpose().map_err(invalid)?.unwrap_or_default();
+    if hard.purged.map(LogPos::from) >= Some(at) {
+        return Ok(());
+    }
+    let held = wal.read(at.index..at.index.saturating_add(1), u64::MAX)?;
+    let held = held
+        .into_iter()
+        .map(|(_, bytes)| codec::decode_entry(bytes));
+    let held: Result<Vec<_>, _> = held.collect();
+    let is_held = |entry: &types::Entry| LogPos::from(entry.log_id) == at;
+    if held.map_err(invalid)?.iter().any(is_held) {
+        return Ok(());
+    }
+    // First the entries: a crash in between leaves an empty log, which this call then marks.
+    wal.truncate_after(None).await?;
+    let purged = Some(at.into());
+    let vote = codec::encode_hard_state(&codec::HardState { purged, ..hard });
+    wal.save_vote(vote.clone()).await?;
+    (recovered.first, recovered.last) = (None, None);
+    recovered.vote = Some(vote);
+    Ok(())
 }
 
 /// A command that was handed over.
@@ -558,7 +684,9 @@ fn raft_config(settings: &Settings) -> Result<Config, StartError> {
         election_timeout_min: millis(settings.election_min)?,
         election_timeout_max: millis(settings.election_max)?,
         max_payload_entries: APPEND_ENTRIES_MAX,
+        // The owner says when, and how much of the log then goes.
         snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
         // Followers write while the leader does.
         broadcast_submitted_on_append: Some(true),
         enable_pre_vote: Some(true),
@@ -573,14 +701,18 @@ fn raft_config(settings: &Settings) -> Result<Config, StartError> {
         .map_err(|e| StartError::Settings(e.to_string()))
 }
 
-/// The log must still hold what the machine says was applied from it.
+/// The log must still hold what the machine says was applied from it, or have purged just that.
 fn check_log<D: Disk>(applied: Option<LogPos>, log: &LogStore<D>) -> Result<(), StartError> {
-    if let Some(purged) = log.purged() {
-        return Err(StartError::LogPurged(purged.into()));
+    let purged = log.purged().map(LogPos::from);
+    if let Some(purged) = purged.filter(|purged| applied < Some(*purged)) {
+        return Err(StartError::LogPurged { applied, purged });
     }
     let Some(applied) = applied else {
         return Ok(());
     };
+    if purged == Some(applied) {
+        return Ok(());
+    }
     let last = log.last().map(LogPos::from);
     if last.is_none_or(|last| last.index < applied.index) {
         return Err(StartError::LogBehind { applied, last });

@@ -8,6 +8,7 @@
 //! keep them from queueing behind a large append.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,14 +20,28 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
     TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::{RaftNetworkFactory, RaftNetworkV2, Snapshot};
+use openraft::{RaftNetworkFactory, RaftNetworkV2};
+use tokio::time::Instant;
 
 use super::codec::{self, CodecError, Reply};
-use super::state_machine::NoSnapshot;
-use super::types::{LeaderId, Peer, TypeConfig, Vote};
+use super::state_machine::{Snapshot, SnapshotData};
+use super::types::{LogPos, Peer, Receiving, Snapshots, TypeConfig, Vote};
 
 /// How long one append may take before the member counts as unreachable.
 pub const APPEND_STALL_MAX: Duration = Duration::from_secs(10);
+
+/// How often a receiver of a snapshot is asked how far it is.
+const SNAPSHOT_ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long one such question may take; the first one carries the manifest.
+const SNAPSHOT_ASK_MAX: Duration = Duration::from_secs(5);
+
+/// How long a receiver may make no progress before it is given up, and the log with it that is kept
+/// for it. There is no bound on the whole: a ledger may take days.
+pub const SNAPSHOT_STALL_MAX: Duration = Duration::from_mins(1);
+
+/// The same while it installs: it folds all it has received, and says nothing meanwhile.
+const INSTALL_STALL_MAX: Duration = Duration::from_hours(1);
 
 /// What one call of a member asks; a `u8` on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +56,8 @@ pub enum RaftCall {
     PreVote,
     /// Take over from the sender.
     TransferLeader,
+    /// How far are you with this snapshot of the sender?
+    Snapshot,
 }
 
 impl From<RaftCall> for u8 {
@@ -51,6 +68,7 @@ impl From<RaftCall> for u8 {
             RaftCall::Vote => 3,
             RaftCall::PreVote => 4,
             RaftCall::TransferLeader => 5,
+            RaftCall::Snapshot => 6,
         }
     }
 }
@@ -65,6 +83,7 @@ impl TryFrom<u8> for RaftCall {
             3 => Ok(Self::Vote),
             4 => Ok(Self::PreVote),
             5 => Ok(Self::TransferLeader),
+            6 => Ok(Self::Snapshot),
             other => Err(CodecError::Tag("raft call", other)),
         }
     }
@@ -107,6 +126,7 @@ pub enum PeerError {
 pub(super) struct Links<T> {
     pub(super) node: u64,
     pub(super) transport: T,
+    pub(super) snapshots: Arc<dyn Snapshots>,
 }
 
 impl<T: PeerTransport> Links<T> {
@@ -118,6 +138,7 @@ impl<T: PeerTransport> Links<T> {
             address,
             append,
             transport: self.transport.clone(),
+            snapshots: Arc::clone(&self.snapshots),
         }
     }
 }
@@ -142,6 +163,7 @@ pub(super) struct Link<T> {
     /// How this link sends appends: as what they are, or as heartbeats.
     append: RaftCall,
     transport: T,
+    snapshots: Arc<dyn Snapshots>,
 }
 
 impl<T: PeerTransport> Link<T> {
@@ -169,8 +191,79 @@ impl<T: PeerTransport> Link<T> {
     }
 }
 
+impl<T: PeerTransport> Link<T> {
+    /// Offers a snapshot and asks after it until the member has applied it; returns the member's
+    /// vote, or the one given.
+    async fn carry<R: Reply>(
+        &self,
+        sending: &mut Sending,
+        vote: &Vote,
+        manifest: Bytes,
+    ) -> Result<Vote, StreamingError<TypeConfig<R>>> {
+        let (mut offer, mut last, mut moved) = (false, None, Instant::now());
+        loop {
+            let asked_again = offer;
+            let manifest = offer.then_some(&manifest);
+            let body = codec::encode_offer(vote, sending.at, manifest);
+            let answer = self
+                .call::<R, _>(
+                    RaftCall::Snapshot,
+                    body,
+                    SNAPSHOT_ASK_MAX,
+                    codec::decode_receiving,
+                )
+                .await;
+            match answer {
+                Ok((theirs, _)) if theirs > *vote => return Ok(theirs),
+                Ok((_, Receiving::Installed)) => return Ok(*vote),
+                Ok((_, receiving)) => {
+                    offer = receiving == Receiving::Unknown;
+                    if last != Some(receiving) {
+                        (last, moved) = (Some(receiving), Instant::now());
+                    }
+                    sending.tell(receiving);
+                }
+                // It never answered: openraft tries again with growing pauses.
+                Err(e) if last.is_none() => return Err(e.into()),
+                Err(_) => {}
+            }
+            let stall = match last {
+                Some(Receiving::Installing) => INSTALL_STALL_MAX,
+                _ => SNAPSHOT_STALL_MAX,
+            };
+            if moved.elapsed() > stall {
+                let why = format!("node {} makes no progress with a snapshot", self.to);
+                tracing::warn!(at = %sending.at, "{why}");
+                return Err(Unreachable::from_string(why).into());
+            }
+            if asked_again || last != Some(Receiving::Unknown) {
+                tokio::time::sleep(SNAPSHOT_ASK_EVERY).await;
+            }
+        }
+    }
+}
+
+/// A snapshot on its way; however it ends, the owner hears of it.
+struct Sending {
+    at: LogPos,
+    to: u64,
+    snapshots: Arc<dyn Snapshots>,
+}
+
+impl Sending {
+    fn tell(&self, receiving: Receiving) {
+        self.snapshots.sent(self.to, self.at, Some(receiving));
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.snapshots.sent(self.to, self.at, None);
+    }
+}
+
 impl<R: Reply, T: PeerTransport> RaftNetworkV2<TypeConfig<R>> for Link<T> {
-    type SnapshotData = NoSnapshot;
+    type SnapshotData = SnapshotData;
 
     async fn append_entries(
         &mut self,
@@ -226,12 +319,26 @@ impl<R: Reply, T: PeerTransport> RaftNetworkV2<TypeConfig<R>> for Link<T> {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        snapshot: Snapshot<LeaderId, u64, Peer, NoSnapshot>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig<R>>, StreamingError<TypeConfig<R>>> {
-        match snapshot.snapshot {}
+        let (Some(manifest), Some(at)) = (snapshot.snapshot, snapshot.meta.last_log_id) else {
+            let why = "this node has no snapshot to offer yet";
+            return Err(Unreachable::from_string(why).into());
+        };
+        let mut sending = Sending {
+            at: at.into(),
+            to: self.to,
+            snapshots: Arc::clone(&self.snapshots),
+        };
+        tokio::select! {
+            closed = cancel => Err(StreamingError::Closed(closed)),
+            seen = self.carry(&mut sending, &vote, manifest) => {
+                Ok(SnapshotResponse { vote: seen? })
+            }
+        }
     }
 
     async fn transfer_leader(
@@ -273,5 +380,6 @@ fn action(kind: RaftCall) -> RPCTypes {
         RaftCall::Append | RaftCall::Heartbeat => RPCTypes::AppendEntries,
         RaftCall::Vote | RaftCall::PreVote => RPCTypes::Vote,
         RaftCall::TransferLeader => RPCTypes::TransferLeader,
+        RaftCall::Snapshot => RPCTypes::InstallSnapshot,
     }
 }

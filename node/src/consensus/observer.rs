@@ -122,6 +122,7 @@ pub(super) fn status<R: Reply>(metrics: &RaftMetrics<TypeConfig<R>>) -> Status {
         last_log: metrics.last_log_index,
         committed: metrics.local_committed.map(LogPos::from),
         applied: metrics.last_applied.map(LogPos::from),
+        purged: metrics.purged.map(LogPos::from),
         voters: membership.voter_ids().collect(),
         learners: membership.membership().learner_ids().collect(),
         changing: membership.get_joint_config().len() > 1

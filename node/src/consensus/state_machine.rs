@@ -3,20 +3,23 @@
 //! openraft may hand entries over before this node has them on disk; the machine's own marker is
 //! what must wait for the write-ahead log, not the apply step.
 //!
-//! There are no snapshots in this version: the log is never purged, so openraft never needs one,
-//! and [`NoSnapshot`] has no value that could be built, sent or installed.
+//! Snapshots are the owner's: openraft is told where the newest one stands, so that it purges no
+//! more of the log, and hands it to the network when a member needs what is gone. None is ever
+//! installed through here: a receiver makes the ledger anew and starts consensus again behind it
+//! ([`begin_log_after`](super::begin_log_after)).
 
 use std::io;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use openraft::alias::SnapshotOf;
+use openraft::RaftSnapshotBuilder;
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use openraft::{RaftSnapshotBuilder, RaftTypeConfig};
 use tokio::sync::watch;
 
 use super::codec::{self, CodecError};
 use super::types::{
-    Entry, EntryPayload, Failure, LeaderId, LogId, LogPos, Machine, Payload, Peer,
+    Entry, EntryPayload, Failure, LeaderId, LogId, LogPos, Machine, Payload, Peer, Snapshots,
     StoredMembership, TypeConfig,
 };
 
@@ -26,6 +29,9 @@ pub(super) struct Applier<M> {
     node: u64,
     applied: Option<LogId>,
     membership: StoredMembership,
+    snapshots: Arc<dyn Snapshots>,
+    /// Part of the log is gone, so openraft insists on a snapshot.
+    purged: bool,
     /// Position of the newest blank entry that this node proposed and has now applied.
     opened: watch::Sender<Option<LogPos>>,
     /// Why the machine stopped; written once.
@@ -40,7 +46,12 @@ pub(super) struct Signals {
 
 impl<M: Machine> Applier<M> {
     /// Takes over a machine where it left off.
-    pub(super) fn new(node: u64, machine: M) -> Result<(Self, Signals), CodecError> {
+    pub(super) fn new(
+        node: u64,
+        machine: M,
+        snapshots: Arc<dyn Snapshots>,
+        purged: bool,
+    ) -> Result<(Self, Signals), CodecError> {
         let (last, membership) = machine.applied();
         let membership = match membership {
             Some(bytes) => codec::decode_stored_membership(bytes)?,
@@ -59,6 +70,8 @@ impl<M: Machine> Applier<M> {
             node,
             applied,
             membership,
+            snapshots,
+            purged,
             opened,
             failed,
         };
@@ -94,11 +107,35 @@ impl<M: Machine> Applier<M> {
         }
         Ok(reply)
     }
+    /// The newest snapshot of the owner. When the log is purged and there is none, because its file
+    /// was lost, an empty one at the last entry applied: nobody can be sent it, and the next real one
+    /// takes its place.
+    fn current(&self) -> io::Result<Option<Snapshot>> {
+        let newest = self.snapshots.newest();
+        let reached = |at: LogPos| self.applied >= Some(LogId::from(at));
+        if let Some(newest) = newest.filter(|newest| reached(newest.at)) {
+            let membership = codec::decode_stored_membership(newest.membership);
+            let last_membership =
+                membership.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            let meta = SnapshotMeta {
+                last_log_id: Some(newest.at.into()),
+                last_membership,
+            };
+            let snapshot = Some(newest.manifest);
+            return Ok(Some(Snapshot { meta, snapshot }));
+        }
+        let meta = SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        };
+        let snapshot = None;
+        Ok(self.purged.then_some(Snapshot { meta, snapshot }))
+    }
 }
 
 impl<M: Machine> RaftStateMachine<TypeConfig<M::Reply>> for Applier<M> {
-    type SnapshotData = NoSnapshot;
-    type SnapshotBuilder = NoBuilder;
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
         Ok((self.applied, self.membership.clone()))
@@ -118,39 +155,40 @@ impl<M: Machine> RaftStateMachine<TypeConfig<M::Reply>> for Applier<M> {
         Ok(())
     }
 
-    async fn get_snapshot_builder(&mut self) -> NoBuilder {
-        NoBuilder
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        let builder = self.get_snapshot_builder().await;
+        let ready = matches!(&builder.0, Ok(Some(_)));
+        (force || ready).then_some(builder)
     }
 
-    async fn install_snapshot(
-        &mut self,
-        _meta: &SnapshotMeta,
-        snapshot: NoSnapshot,
-    ) -> io::Result<()> {
-        match snapshot {}
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder(self.current())
+    }
+
+    async fn install_snapshot(&mut self, _: &SnapshotMeta, _: SnapshotData) -> io::Result<()> {
+        let why = "snapshots are installed by the node, never through Raft";
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        Ok(None)
+        self.current()
     }
 }
 
-/// A snapshot that cannot exist.
-pub(super) enum NoSnapshot {}
+/// What openraft carries for us: the owner's manifest, or nothing that could be sent.
+pub(super) type SnapshotData = Option<Bytes>;
 
-/// Refuses to build a snapshot, should openraft ever ask for one.
-pub(super) struct NoBuilder;
+/// A snapshot that is there already: nothing is built.
+pub(super) struct Builder(io::Result<Option<Snapshot>>);
 
-impl<C: RaftTypeConfig> RaftSnapshotBuilder<C> for NoBuilder {
-    type SnapshotData = NoSnapshot;
+impl<R: codec::Reply> RaftSnapshotBuilder<TypeConfig<R>> for Builder {
+    type SnapshotData = SnapshotData;
 
-    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<C, NoSnapshot>> {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the raft log is never purged",
-        ))
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
+        let built = std::mem::replace(&mut self.0, Ok(None))?;
+        built.ok_or_else(|| io::Error::other("there is no snapshot"))
     }
 }
 
 type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, Peer>;
-type Snapshot = openraft::Snapshot<LeaderId, u64, Peer, NoSnapshot>;
+pub(super) type Snapshot = openraft::Snapshot<LeaderId, u64, Peer, SnapshotData>;

@@ -69,6 +69,69 @@ impl Machine for Journal {
     }
 }
 
+/// Snapshots that carry what they stand for: all commands applied so far.
+#[derive(Clone, Default)]
+pub(super) struct Copies {
+    journal: Journal,
+    /// Whether there is one to offer.
+    offers: Arc<AtomicBool>,
+    received: Arc<Mutex<Option<(LogPos, Bytes)>>>,
+}
+
+impl Copies {
+    pub(super) fn offer(&self) {
+        self.offers.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn received(&self) -> Option<(LogPos, Bytes)> {
+        self.received.lock().unwrap().clone()
+    }
+
+    /// The journal that a snapshot stands for.
+    pub(super) fn pages(at: LogPos, manifest: &Bytes, membership: Option<Bytes>) -> Pages {
+        let lines = manifest.split(|byte| *byte == b'\n');
+        let commands = lines.filter(|line| !line.is_empty());
+        Pages {
+            commands: commands.map(Bytes::copy_from_slice).collect(),
+            applied: Some(at),
+            membership,
+            poison: None,
+        }
+    }
+}
+
+impl Snapshots for Copies {
+    fn newest(&self) -> Option<Snapshot> {
+        if !self.offers.load(Ordering::SeqCst) {
+            return None;
+        }
+        let pages = self.journal.pages();
+        let mut manifest = Vec::new();
+        for command in &pages.commands {
+            manifest.extend_from_slice(command);
+            manifest.push(b'\n');
+        }
+        Some(Snapshot {
+            at: pages.applied?,
+            membership: pages.membership.clone()?,
+            manifest: manifest.into(),
+        })
+    }
+
+    fn offered(&self, _: u64, at: LogPos, manifest: Option<Bytes>) -> Receiving {
+        let mut received = self.received.lock().unwrap();
+        if let Some(manifest) = manifest {
+            *received = Some((at, manifest));
+        }
+        match &*received {
+            Some((held, _)) if *held >= at => Receiving::Installing,
+            _ => Receiving::Unknown,
+        }
+    }
+
+    fn sent(&self, _: u64, _: LogPos, _: Option<Receiving>) {}
+}
+
 /// Calls go straight to the other node's `handle`, unless the link is cut.
 #[derive(Clone, Default)]
 pub(super) struct Hub(Arc<Mutex<Links>>);
@@ -181,6 +244,7 @@ pub(super) struct Cluster {
     pub(super) disks: BTreeMap<u64, SimDisk>,
     pub(super) wals: BTreeMap<u64, Wal<SimDisk>>,
     pub(super) journals: BTreeMap<u64, Journal>,
+    pub(super) copies: BTreeMap<u64, Copies>,
 }
 
 impl Cluster {
@@ -242,7 +306,13 @@ impl Cluster {
             hub: self.hub.clone(),
         };
         let log = (wal, &recovered);
-        let node = Consensus::start(&env, &settings(id, self.calm), log, journal, plug)
+        let copies = Copies {
+            journal: journal.clone(),
+            ..Copies::default()
+        };
+        self.copies.insert(id, copies.clone());
+        let copies = Arc::new(copies);
+        let node = Consensus::start(&env, &settings(id, self.calm), log, journal, plug, copies)
             .await
             .unwrap();
         self.hub.links().nodes.insert(id, (node, power));
@@ -257,6 +327,13 @@ impl Cluster {
         self.journals.insert(id, Journal::default());
         // What is left of the old node runs on a disk nobody will look at again.
         self.disks.insert(id, disk).unwrap().release_syncs();
+        node.shutdown().await;
+        self.wals.remove(&id).unwrap().close().await;
+    }
+
+    /// Stops one node in good order; its journal stays.
+    pub(super) async fn stop_one(&mut self, id: u64) {
+        let (node, _) = self.hub.links().nodes.remove(&id).unwrap();
         node.shutdown().await;
         self.wals.remove(&id).unwrap().close().await;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -490,6 +491,69 @@ async fn a_node_refuses_peers_that_speak_for_others_or_make_no_sense() {
     assert_eq!(refused, HandleError::Stopped);
 }
 
+/// A member that needs what is gone is offered a snapshot, begins its log behind it and goes on from
+/// the log; the vote it gave stays given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_away_for_longer_than_the_log_goes_on_behind_a_snapshot() {
+    let mut cluster = Cluster::calm().await;
+    let (leader, _) = cluster.leader(ALL).await;
+    let me = leader.status().node;
+    let absent = if me == 3 { 2 } else { 3 };
+    let others: Vec<u64> = ALL.iter().copied().filter(|id| *id != absent).collect();
+    cluster.insist(ALL, "before").await;
+    cluster.settle(ALL).await;
+    cluster.isolate(absent);
+    for command in named("away", 20) {
+        cluster.insist(&others, command).await;
+    }
+    cluster.settle(&others).await;
+    let upto = cluster.journal(me).pages().applied.unwrap();
+    for id in &others {
+        cluster.copies[id].offer();
+        cluster.node(*id).purge(upto.index).await.unwrap();
+    }
+    until("both logs are purged", || {
+        let purged = |id: &u64| cluster.node(*id).status().purged >= Some(upto);
+        others.iter().all(purged).then_some(())
+    })
+    .await;
+    assert_eq!(
+        last_on_disk(&cluster.wals[&me]).unwrap(),
+        Some(upto),
+        "what is gone still counts"
+    );
+    cluster.insist(&others, "behind the snapshot").await;
+    cluster.heal();
+    let (at, manifest) = until("a snapshot is offered", || {
+        cluster.copies[&absent].received()
+    })
+    .await;
+    assert!(at >= upto, "{at}");
+
+    // What the owner does then, twice: a crash may come between.
+    cluster.stop_one(absent).await;
+    let membership = cluster.journal(me).pages().membership.clone();
+    *cluster.journal(absent).pages() = testing::Copies::pages(at, &manifest, membership);
+    for _ in 0..2 {
+        let env = SimEnv::new(cluster.disk(absent).clone(), absent);
+        let (wal, mut recovered) = Wal::open(&env, "raft", Limits::default()).unwrap();
+        begin_log_after(&wal, &mut recovered, at).await.unwrap();
+        assert_eq!(last_on_disk(&wal).unwrap(), Some(at));
+        let hard = codec::decode_hard_state(wal.vote().unwrap()).unwrap();
+        assert!(hard.vote.is_some(), "the vote is forgotten");
+        wal.close().await;
+    }
+    cluster.start(absent).await;
+    cluster.insist(ALL, "together").await;
+    assert_eq!(cluster.agree(ALL, 23).await.last().unwrap(), "together");
+    // A start of a node whose log begins in the middle, with and without a snapshot of its own.
+    cluster.stop_one(absent).await;
+    cluster.start(absent).await;
+    cluster.insist(ALL, "again").await;
+    cluster.agree(ALL, 24).await;
+    cluster.stop().await;
+}
+
 #[tokio::test]
 async fn a_log_that_does_not_fit_the_machine_is_refused_at_start() {
     let mut cluster = Cluster::default();
@@ -505,7 +569,15 @@ async fn a_log_that_does_not_fit_the_machine_is_refused_at_start() {
         let (wal, recovered) = Wal::open(&env, "raft", Limits::default()).unwrap();
         let log = (wal.clone(), &recovered);
         let alone = Plug::alone(1);
-        let started = Consensus::start(&env, &settings(1, true), log, journal.clone(), alone).await;
+        let started = Consensus::start(
+            &env,
+            &settings(1, true),
+            log,
+            journal.clone(),
+            alone,
+            Arc::new(()),
+        )
+        .await;
         wal.close().await;
         started.map(|_| ())
     };

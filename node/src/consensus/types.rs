@@ -95,6 +95,60 @@ pub enum Payload {
     Command(Bytes),
 }
 
+/// A snapshot: a place in the Raft log, and what lets another node make anew what the log up to there
+/// made here. No state travels with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last entry it stands for.
+    pub at: LogPos,
+    /// The membership there, as [`Machine::applied`] hands it back.
+    pub membership: Bytes,
+    /// What the receiver is told, unread here.
+    pub manifest: Bytes,
+}
+
+/// How far a receiver of a snapshot has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receiving {
+    /// It does not know of this snapshot: offer it.
+    Unknown,
+    /// It fetches what it lacks.
+    Fetching {
+        /// Entries it has of those the snapshot stands for.
+        done: u64,
+        /// Entries the snapshot stands for.
+        total: u64,
+    },
+    /// It has all, and makes it its own; it may not answer for a while.
+    Installing,
+    /// It has applied that entry.
+    Installed,
+}
+
+/// Snapshots of this node and those that others offer it: the owner's business, behind Raft's back.
+///
+/// None of these may block.
+pub trait Snapshots: Send + Sync + 'static {
+    /// The newest snapshot that this node can stand for, at or below what it has applied durably.
+    fn newest(&self) -> Option<Snapshot>;
+    /// Node `from`, which leads, asks how far this node is with its snapshot at `at`; with a manifest
+    /// it offers it.
+    fn offered(&self, from: u64, at: LogPos, manifest: Option<Bytes>) -> Receiving;
+    /// Node `to` receives this node's snapshot at `at`, or does so no more (`None`).
+    fn sent(&self, to: u64, at: LogPos, receiving: Option<Receiving>);
+}
+
+/// Nothing to offer and nothing to receive.
+impl Snapshots for () {
+    fn newest(&self) -> Option<Snapshot> {
+        None
+    }
+    fn offered(&self, _: u64, _: LogPos, _: Option<Bytes>) -> Receiving {
+        Receiving::Unknown
+    }
+    fn sent(&self, _: u64, _: LogPos, _: Option<Receiving>) {}
+}
+
 /// Why the machine cannot go on. It stops the node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -189,6 +243,8 @@ pub struct Status {
     pub committed: Option<LogPos>,
     /// Last entry it has applied.
     pub applied: Option<LogPos>,
+    /// Last entry that its log does not hold any more.
+    pub purged: Option<LogPos>,
     /// Voters; while a change is under way those of both sides.
     pub voters: BTreeSet<u64>,
     /// Nodes that receive the log without a vote.

@@ -29,6 +29,7 @@ use crate::consensus::Role;
 use crate::env::{Disk as _, Env};
 use crate::peers::addresses;
 use crate::principal::Right;
+use crate::snapshot::Stage;
 use crate::store::DamageKind;
 
 impl<E: Env> Api<E> {
@@ -101,6 +102,24 @@ impl<E: Env> Api<E> {
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             trouble: self.status_trouble(),
             damages: self.damages(),
+            catch_up: self.catch_up(),
+            raft_log_bytes: self.cluster.wal.kept_bytes().unwrap_or_default(),
+            purged_index: status.purged.map_or(0, |at| at.index),
+        })
+    }
+
+    fn catch_up(&self) -> Option<wire::CatchUp> {
+        let progress = self.cluster.shelf.progress();
+        (progress.stage != Stage::Idle).then(|| wire::CatchUp {
+            source_id: progress.source,
+            entries_done: progress.done,
+            entries_total: progress.total,
+            bytes: progress.bytes,
+            since: progress
+                .since
+                .map(|since| convert::timestamp(candor_ledger::time::Micros(since))),
+            installing: progress.stage == Stage::Installing,
+            refused: progress.refused,
         })
     }
 

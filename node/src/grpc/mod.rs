@@ -46,6 +46,7 @@ use crate::outcome;
 use crate::peers::{Forwarded, Peers};
 use crate::principal::{Principal, Right, Tokens};
 use crate::proposer::Proposer;
+use crate::snapshot::Stage;
 use crate::store::{LedgerReader, StoreError, ledger_damage};
 
 /// Largest message a client may send: a batch of values as large as one command.
@@ -262,6 +263,11 @@ impl<E: Env> Api<E> {
         if self.clock.borrow().verdict == ClockVerdict::Unsure && status.leader == Some(status.node)
         {
             trouble.push("no majority agrees with this node's clock".to_owned());
+        }
+        let catch_up = self.cluster.shelf.progress();
+        if catch_up.stage != Stage::Idle {
+            let (done, total) = (catch_up.done, catch_up.total);
+            trouble.push(format!("catching up: {done} of {total} entries are here"));
         }
         let damages = self.reader.damages();
         if let Some(damage) = ledger_damage(&damages.borrow()) {

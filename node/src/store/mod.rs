@@ -23,11 +23,12 @@
 //! [`MarkerWriter::write`] waits for the device.
 
 mod checkpoints;
-mod codec;
+pub(crate) mod codec;
 mod damage;
 mod dirty;
 mod entries;
 mod error;
+mod install;
 mod marker;
 mod marker_writer;
 mod names;
@@ -57,6 +58,7 @@ use crate::env::Disk;
 pub use self::checkpoints::{Kept, KeptNotes};
 pub use self::entries::{ENTRIES_PER_FILE, ENTRY_BYTES_MAX};
 pub use self::error::StoreError;
+pub use self::install::{InstallError, Target};
 pub use self::marker::Marker;
 pub use self::marker_writer::{MarkerDraft, MarkerWriter};
 pub use self::reader::{LedgerReader, Tip};
@@ -99,6 +101,22 @@ pub struct Ledger<D: Disk> {
     thinner: Thinner,
     /// A write has failed: the files may hold part of it, which only a restart cuts away.
     stopped: bool,
+}
+
+/// Puts values beside apply: those that came from peers, and that no command of the Raft log brings.
+pub struct ValueWriter<D: Disk> {
+    shared: Arc<Shared<D>>,
+}
+
+impl<D: Disk> ValueWriter<D> {
+    /// As [`Ledger::put_value`]; durable with the next marker, and cut off by a crash before it.
+    ///
+    /// # Errors
+    /// [`StoreError::BadValue`] for a tenant without a name; the disk's, after which what was written
+    /// of it is overwritten by the next.
+    pub fn put(&self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
+        self.shared.put_value(tenant, value)
+    }
 }
 
 /// What [`Ledger::open`] found.
@@ -268,6 +286,19 @@ impl<D: Disk> Ledger<D> {
     /// How many entries there are.
     pub fn size(&self) -> TreeSize {
         TreeSize(read_locked(&self.shared.published).size)
+    }
+
+    /// The kept checkpoints, each with the CRC-32C of its note.
+    pub fn kept_checkpoints(&self) -> std::collections::BTreeMap<u64, u32> {
+        let kept = self.shared.checkpoints.kept().by_size.into_iter();
+        kept.map(|(size, kept)| (size, kept.crc)).collect()
+    }
+
+    /// A writer of values that come from elsewhere.
+    pub fn value_writer(&self) -> ValueWriter<D> {
+        ValueWriter {
+            shared: Arc::clone(&self.shared),
+        }
     }
 
     /// A reader of this ledger.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candor_ledger::digest::ChainHash;
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::tree::{
-    NodeHash, Nodes, PathError, consistency_path, inclusion_path, leaf_hash, root_at,
+    Frontier, NodeHash, Nodes, PathError, consistency_path, inclusion_path, leaf_hash, root_at,
 };
 use tokio::sync::watch;
 
@@ -108,6 +108,25 @@ impl<D: Disk> LedgerReader<D> {
     pub fn root_at(&self, size: TreeSize) -> Result<NodeHash, StoreError> {
         self.0.within(size.0)?;
         self.noted(root_at(&*self.0, size))
+    }
+
+    /// The right edge of the tree of `size` entries, from which it can be grown.
+    ///
+    /// # Errors
+    /// [`StoreError::Beyond`] above the present size; damage.
+    pub fn frontier(&self, size: TreeSize) -> Result<Frontier, StoreError> {
+        self.0.within(size.0)?;
+        let complete = (0..u64::BITS)
+            .rev()
+            .filter(|level| size.0 >> level & 1 == 1);
+        let nodes = complete.map(|level| {
+            let index = (size.0 >> level) - 1;
+            let level = u8::try_from(level).expect("invariant: a u64 has 64 bits");
+            self.0.node(level, index)
+        });
+        let nodes: Result<Vec<NodeHash>, StoreError> = nodes.collect();
+        let frontier = Frontier::from_nodes(size, self.noted(nodes)?);
+        Ok(frontier.expect("invariant: one node for each bit of a size that is here"))
     }
 
     /// The inclusion path of an entry in the tree of `size` entries.

@@ -257,6 +257,7 @@ impl<D: Disk> Wal<D> {
             writer.run(receiver).await;
         });
         let jobs = Arc::new(Mutex::new(Some(sender)));
+        shared.state().vote.clone_from(&recovered.vote);
         Ok((
             Self {
                 shared,
@@ -312,8 +313,28 @@ impl<D: Disk> Wal<D> {
             )));
         }
         let (done, saved) = oneshot::channel();
+        let vote = payload.clone();
         self.send(Job::Vote { payload, done })?;
-        saved.await.map_err(|_| ended())
+        saved.await.map_err(|_| ended())?;
+        self.shared.state().vote = Some(vote);
+        Ok(())
+    }
+
+    /// The vote saved last; durable.
+    pub fn vote(&self) -> Option<Bytes> {
+        self.shared.state().vote.clone()
+    }
+
+    /// Bytes of the segments that are kept.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn kept_bytes(&self) -> io::Result<u64> {
+        let files: Vec<_> = self.shared.state().files.values().cloned().collect();
+        files
+            .iter()
+            .map(|file| crate::env::DiskFile::len(&**file))
+            .sum()
     }
 
     /// Keeps a hint that is written with some later group and never synced for its own sake.

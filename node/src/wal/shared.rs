@@ -32,6 +32,8 @@ pub(super) struct State<D: Disk> {
     pub(super) truncations: VecDeque<u64>,
     pub(super) files: BTreeMap<u64, Arc<D::File>>,
     pub(super) hint: Option<Bytes>,
+    /// The vote saved last.
+    pub(super) vote: Option<Bytes>,
     pub(super) counters: Counters,
 }
 
@@ -43,6 +45,7 @@ impl<D: Disk> Shared<D> {
             truncations: VecDeque::new(),
             files,
             hint: None,
+            vote: None,
             counters: Counters::default(),
         };
         let queue_bytes = limits.queue_bytes.min(Semaphore::MAX_PERMITS);

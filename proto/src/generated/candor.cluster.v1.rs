@@ -112,10 +112,44 @@ pub struct GetStatusResponse {
     /// What is wrong here, one sentence each, for people; empty when nothing is.
     #[prost(string, repeated, tag = "22")]
     pub trouble: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What this node fetches of a ledger that its own lacks; absent when it fetches nothing.
+    #[prost(message, optional, tag = "30")]
+    pub catch_up: ::core::option::Option<CatchUp>,
+    /// Bytes of the Raft log's files.
+    #[prost(uint64, tag = "31")]
+    pub raft_log_bytes: u64,
+    /// The last log index that is not in the Raft log any more; 0 when nothing was purged.
+    #[prost(uint64, tag = "32")]
+    pub purged_index: u64,
     /// Damaged places of this node's files that were found since the process started, in the order they
     /// were found; the first 64 of them.
     #[prost(message, repeated, tag = "23")]
     pub damages: ::prost::alloc::vec::Vec<Damage>,
+}
+/// A node fetches entries, because the Raft log that would make them is gone from the others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CatchUp {
+    /// The peer asked last; absent before the first question.
+    #[prost(uint64, optional, tag = "1")]
+    pub source_id: ::core::option::Option<u64>,
+    /// Entries it has.
+    #[prost(uint64, tag = "2")]
+    pub entries_done: u64,
+    /// Entries it needs for now; then the Raft log has the rest.
+    #[prost(uint64, tag = "3")]
+    pub entries_total: u64,
+    /// Bytes of entries and notes fetched since it started.
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    /// When that began.
+    #[prost(message, optional, tag = "5")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// All is fetched and checked, and is being made this node's own.
+    #[prost(bool, tag = "6")]
+    pub installing: bool,
+    /// Times that a peer sent what is not the ledger's, and was left for another, since it started.
+    #[prost(uint64, tag = "7")]
+    pub refused: u64,
 }
 /// A damaged place of a node's files. With one of the ledger's the node does not lead, propose, seal
 /// or cosign until it is repaired and restarted; a damaged value is not served by it.

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use candor_client::operator::messages::{GetStatusResponse, MemberStatus, NodeRole, SettledNode};
+use candor_client::operator::messages::{
+    CatchUp, GetStatusResponse, MemberStatus, NodeRole, SettledNode,
+};
 use candor_ledger::shown::shown;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
@@ -34,6 +36,13 @@ pub(crate) fn status_text(status: &GetStatusResponse) -> String {
         status.committed_index,
         status.applied_index,
     ));
+    text.push(format_args!(
+        "raft log {} bytes; purged up to {}",
+        status.raft_log_bytes, status.purged_index,
+    ));
+    if let Some(catch_up) = &status.catch_up {
+        text.push(format_args!("catch-up {}", catch_up_text(catch_up)));
+    }
     if status.members.len() == 1 {
         text.push("note     a single node has nobody to ask about its clock or a lost folder");
     }
@@ -93,6 +102,9 @@ pub(crate) fn status_json(status: &GetStatusResponse) -> Value {
         "ledger_size": status.ledger_size,
         "sealed_size": status.sealed_size,
         "head": hex::encode(&status.head),
+        "raft_log_bytes": status.raft_log_bytes,
+        "purged_index": status.purged_index,
+        "catch_up": status.catch_up.as_ref().map(catch_up_json),
         "queued": status.queued,
         "log_syncs": status.log_syncs,
         "entries_appended": status.entries_appended,
@@ -143,6 +155,35 @@ pub(crate) fn print_settled(nodes: &[SettledNode], output: Output) -> anyhow::Re
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    })
+}
+
+fn catch_up_text(catch_up: &CatchUp) -> String {
+    let (done, total) = (catch_up.entries_done, catch_up.entries_total);
+    let source = catch_up
+        .source_id
+        .map_or("nobody yet".to_owned(), |id| format!("node {id}"));
+    let since = catch_up.since.as_ref().map_or(0, |since| since.seconds);
+    let stage = if catch_up.installing {
+        "; installing"
+    } else {
+        ""
+    };
+    format!(
+        "{done} of {total} entries, {} bytes, from {source}, since {since} (Unix time); {} sources refused{stage}",
+        catch_up.bytes, catch_up.refused
+    )
+}
+
+fn catch_up_json(catch_up: &CatchUp) -> Value {
+    json!({
+        "source_id": catch_up.source_id,
+        "entries_done": catch_up.entries_done,
+        "entries_total": catch_up.entries_total,
+        "bytes": catch_up.bytes,
+        "since_unix": catch_up.since.as_ref().map(|since| since.seconds),
+        "installing": catch_up.installing,
+        "refused": catch_up.refused,
     })
 }
 

@@ -1,6 +1,8 @@
 //! openraft's own conformance suite, on our log store.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
@@ -93,7 +95,7 @@ impl StoreBuilder<C, LogStore<SimDisk>, WithSnapshots> for Builders {
         let env = SimEnv::new(SimDisk::new(), 1);
         let (wal, recovered) = Wal::open(&env, "raft", Limits::default()).unwrap();
         let log = LogStore::open(wal, &recovered).await.unwrap();
-        let (inner, _signals) = Applier::new(0, Journal::default()).unwrap();
+        let (inner, _signals) = Applier::new(0, Journal::default(), Arc::new(()), false).unwrap();
         Ok((
             (),
             log,
