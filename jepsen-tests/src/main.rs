@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod bench;
 mod growth;
+mod superseding;
 
 /// Load and faults for a Candor cluster.
 #[derive(Parser)]
@@ -21,6 +22,9 @@ struct Arguments {
 enum Command {
     /// Measure verified gets and sealed sets, on a cluster of its own or a running one.
     Bench(bench::Arguments),
+    /// Supersede a model version with many results under load, the leader killed on the way; print
+    /// what other operations noticed. Fails if a promise is broken.
+    Supersede(superseding::Arguments),
     /// Run one node, exactly as `candor node` does.
     Node(NodeArguments),
     /// Measure one node's state as its subjects grow: memory, disk, start, latency of decide.
@@ -46,6 +50,12 @@ fn main() -> anyhow::Result<()> {
             runtime.block_on(bench::run(&arguments))
         }
         Command::State(arguments) => growth::run(&arguments),
+        Command::Supersede(arguments) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(superseding::run(&arguments))
+        }
         Command::Node(arguments) => Ok(candor_node::process::run(
             &arguments.config,
             arguments.exit_with_stdin,
