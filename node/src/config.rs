@@ -100,6 +100,10 @@ pub struct LimitsSection {
     /// Subjects never seen that one principal may bring within an hour; one more is refused with
     /// `SUBJECT_LIMIT`.
     pub subjects_per_hour: u64,
+    /// With less than this free on the disk nothing new is proposed, with less than a quarter of it
+    /// no entries are stored. What is on its way at the mark is written three times at most, as Raft
+    /// log, entry and value: 128 MiB of queue and 36 MiB of commands make 492 MiB.
+    pub disk_reserve_bytes: u64,
 }
 
 /// `[raft]`
@@ -205,6 +209,7 @@ impl Default for LimitsSection {
             commands_in_flight: 4,
             deadline_max_ms: 60_000,
             subjects_per_hour: 3_600_000,
+            disk_reserve_bytes: 512 << 20,
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod proposer;
 pub mod records;
 pub mod sealer;
 pub mod snapshot;
+pub mod space;
 pub mod state;
 pub mod store;
 pub mod verifier;

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub leading: Gauge<u64, AtomicU64>,
     /// Operations waiting to be proposed here.
     pub queued: Gauge<u64, AtomicU64>,
+    /// Bytes free on the disk.
+    pub disk_free: Gauge<u64, AtomicU64>,
     /// `fdatasync` and `fsync` calls of this process.
     pub syncs: Gauge<u64, AtomicU64>,
     /// Bytes of the Raft log's files.
@@ -76,6 +78,10 @@ impl Default for Metrics {
         );
         let leading = gauge("raft_leading", "1 when this node leads");
         let queued = gauge("queue_operations", "Operations waiting to be proposed");
+        let disk_free = gauge(
+            "disk_free_bytes",
+            "Bytes free on the disk of the node's folder",
+        );
         let syncs = gauge(
             "disk_syncs",
             "fsync and fdatasync calls since the process started",
@@ -124,6 +130,7 @@ impl Default for Metrics {
             applied,
             leading,
             queued,
+            disk_free,
             syncs,
             log_bytes,
             catch_up,

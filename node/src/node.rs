@@ -41,6 +41,7 @@ use crate::snapshot::fetch::{Fetcher, known};
 use crate::snapshot::purge::Purger;
 use crate::snapshot::values::ValueFetcher;
 use crate::snapshot::{self, Shelf};
+use crate::space::{Room, Space, watch_space};
 use crate::state::{self, StateError};
 use crate::store::{Ledger, Opened, StoreError};
 use crate::verifier::Verifier;
@@ -197,6 +198,7 @@ async fn life<E: Env>(
     let offers = Offers::default();
     let (stopping_sender, stopping) = watch::channel(false);
     let (clock_sender, clock) = watch::channel(ClockView::unsure());
+    let (space_sender, space) = watch::channel(Space::default());
     let (diverged_sender, mut diverged) = watch::channel(false);
     let (marker_requests, marker_inbox) = mpsc::channel(16);
     let metrics = Arc::new(Metrics::default());
@@ -249,6 +251,7 @@ async fn life<E: Env>(
         leadership: consensus.leadership(),
         applying: applying.clone(),
         damages: reader.damages(),
+        space: space.clone(),
         clock: clock.clone(),
         genesis: genesis.subscribe(),
         stopping: stopping.clone(),
@@ -358,6 +361,18 @@ async fn life<E: Env>(
     };
     tasks.push(env.spawn("verifier", verifier.run()));
 
+    let reserve = config.limits.disk_reserve_bytes;
+    tasks.push(env.spawn(
+        "space",
+        watch_space(
+            Arc::clone(&cluster),
+            Arc::clone(&metrics),
+            reserve,
+            space_sender,
+            stopping.clone(),
+        ),
+    ));
+
     // 6. The faces: peers, clients, machines that watch.
     let client_addresses = Arc::new(Mutex::new(BTreeMap::new()));
     let api = Arc::new(Api {
@@ -374,6 +389,7 @@ async fn life<E: Env>(
         new_subjects: NewSubjects::default(),
         cluster: Arc::clone(&cluster),
         clock,
+        space,
         stopping: stopping.clone(),
         started: env.monotonic(),
     });
@@ -665,6 +681,11 @@ struct PeerFace<E: Env>(Arc<Api<E>>);
 
 impl<E: Env> Handle for PeerFace<E> {
     async fn raft(&self, kind: RaftCall, from: u64, body: Bytes) -> Result<Bytes, Status> {
+        // Refused here, an entry is not on this disk, and nobody believes it is. Stored until the
+        // disk is full it would end the process, and the next start too.
+        if kind == RaftCall::Append && self.0.space.borrow().room == Room::Exhausted {
+            return Err(Status::resource_exhausted("the disk is nearly full"));
+        }
         let handled = self.0.cluster.consensus.handle(kind, from, body).await;
         handled.map_err(|problem| Status::aborted(problem.to_string()))
     }

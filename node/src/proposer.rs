@@ -21,6 +21,7 @@ use crate::command::{Batch, BatchItem, Command};
 use crate::config::{LimitsSection, SealingSection};
 use crate::consensus::{Leadership, ProposeError};
 use crate::env::Env;
+use crate::space::{Room, Space};
 use crate::store::{Damage, ledger_damage};
 
 /// Time and expiries move at most once a second.
@@ -43,6 +44,9 @@ pub enum SubmitError {
     /// The queue holds as many operations or bytes as it may; nothing happened.
     #[error("the queue is full")]
     QueueFull,
+    /// The disk of this leader is nearly full; nothing happened.
+    #[error("the disk of the leader is nearly full: nothing is recorded until there is room")]
+    StorageFull,
     /// The node is stopping; nothing happened.
     #[error("the node is stopping")]
     Stopping,
@@ -111,6 +115,8 @@ pub struct Inputs {
     pub applying: watch::Receiver<Applying>,
     /// What was found damaged here: with damage to the ledger nothing is proposed.
     pub damages: watch::Receiver<Vec<Damage>>,
+    /// Is there room on the disk?
+    pub space: watch::Receiver<Space>,
     /// May this clock stamp?
     pub clock: watch::Receiver<ClockView>,
     /// The body a leader proposes at size 0.
@@ -213,6 +219,7 @@ impl<E: Env, P: Propose> Task<E, P> {
                 Ok(()) = self.inputs.applying.changed() => {}
                 Ok(()) = self.inputs.clock.changed() => {}
                 Ok(()) = self.inputs.damages.changed() => {}
+                Ok(()) = self.inputs.space.changed() => {}
                 Ok(()) = self.inputs.genesis.changed() => {}
                 changed = self.inputs.stopping.changed() => {
                     if changed.is_err() || *self.inputs.stopping.borrow() { break; }
@@ -273,6 +280,11 @@ impl<E: Env, P: Propose> Task<E, P> {
             || self.inputs.applying.borrow().size == TreeSize(0)
     }
 
+    /// Nothing new is begun then; what stands is still sealed.
+    fn space_is_low(&self) -> bool {
+        self.inputs.space.borrow().room > Room::Enough
+    }
+
     fn clock_sure(&self) -> bool {
         let (now, wall) = (self.env.monotonic(), self.env.wall());
         self.inputs.clock.borrow().may_stamp(now, wall)
@@ -298,10 +310,13 @@ impl<E: Env, P: Propose> Task<E, P> {
             ));
         }
         let now = self.env.monotonic();
-        if self.held.is_none() && self.waiting.is_empty() && self.seal_due(now) {
+        let low = self.space_is_low();
+        let seals = !low || applying.unsealed_entries();
+        if self.held.is_none() && self.waiting.is_empty() && seals && self.seal_due(now) {
             return Some(self.batch(Vec::new(), true));
         }
-        let tick_due = now.saturating_duration_since(self.ticked_at) >= TICK_EVERY
+        let tick_due = !low
+            && now.saturating_duration_since(self.ticked_at) >= TICK_EVERY
             && !self.full_group()
             && applying.next_work.is_some_and(|at| at <= self.env.wall());
         tick_due.then(|| {
@@ -345,6 +360,8 @@ impl<E: Env, P: Propose> Task<E, P> {
             Some(SubmitError::NotLeader {
                 leader: leader(&self.inputs.leadership.borrow()),
             })
+        } else if self.space_is_low() {
+            Some(SubmitError::StorageFull)
         } else {
             (!self.clock_sure()).then_some(SubmitError::ClockUnsure)
         };

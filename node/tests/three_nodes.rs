@@ -35,10 +35,10 @@ use candor_proto::cache_v1::{
 };
 use candor_proto::cluster_v1::cluster_service_client::ClusterServiceClient;
 use candor_proto::cluster_v1::{
-    GetIdentityRequest, GetStatusRequest, InitializeRequest, Node, PrepareGenesisRequest,
-    SettleRequest,
+    GetIdentityRequest, GetStatusRequest, GetStatusResponse, InitializeRequest, Node,
+    PrepareGenesisRequest, SettleRequest,
 };
-use shifted::{Ahead, ShiftedEnv};
+use shifted::{Ahead, Free, ShiftedEnv};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -51,6 +51,7 @@ struct TestNode {
     config: Config,
     folder: PathBuf,
     ahead: Ahead,
+    free: Free,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -70,6 +71,7 @@ impl TestNode {
             config: Config::parse(&text).unwrap(),
             folder,
             ahead: ahead.clone(),
+            free: Free::default(),
             running: None,
         }
     }
@@ -77,9 +79,9 @@ impl TestNode {
     fn start(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let (config, folder) = (self.config.clone(), self.folder.clone());
-        let ahead = self.ahead.clone();
+        let (ahead, free) = (self.ahead.clone(), self.free.clone());
         let running = tokio::spawn(async move {
-            let env = ShiftedEnv::open(&folder, &ahead).unwrap();
+            let env = ShiftedEnv::open(&folder, &ahead, &free).unwrap();
             let rights = [
                 Right::Read,
                 Right::Write,
@@ -111,6 +113,11 @@ impl TestNode {
 
     fn cluster(&self) -> ClusterServiceClient<Channel> {
         ClusterServiceClient::new(self.channel())
+    }
+
+    async fn status(&self) -> GetStatusResponse {
+        let status = self.cluster().get_status(timed(GetStatusRequest {})).await;
+        status.unwrap().into_inner()
     }
 
     fn audit(&self) -> AuditServiceClient<Channel> {
@@ -303,6 +310,93 @@ async fn old_checkpoints_thin_out_the_same_on_every_node() {
         let mut node = node;
         node.stop().await;
     }
+}
+
+/// INV-1, INV-9: what has no room is refused before it is begun, and comes back by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_nearly_full_refuses_in_time_and_comes_back_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut nodes = founded(dir.path(), &Ahead::default()).await;
+    put(&nodes[0], 0).await;
+
+    // The leader's disk: the others have room, so one of them leads, and requests go on.
+    let full = leader_of(&nodes).await;
+    nodes[full].free.set(300 << 20);
+    let trouble = |status: &GetStatusResponse| status.trouble.concat().contains("nearly full");
+    until(&nodes[full], |status| {
+        trouble(status) && status.leader_id != Some(status.node_id)
+    })
+    .await;
+    put(&nodes[full], 1).await;
+    assert!(
+        stored(&nodes[full]).await > 0,
+        "it stores what others decide"
+    );
+
+    // Too little to store anything for others either: two of three go on without it.
+    nodes[full].free.set(100 << 20);
+    until(&nodes[full], |status| {
+        status.trouble.concat().contains("stores nothing")
+    })
+    .await;
+    let behind = stored(&nodes[full]).await;
+    put(&nodes[(full + 1) % 3], 2).await;
+    assert_eq!(stored(&nodes[full]).await, behind);
+
+    // All of them: a typed refusal, and not one entry.
+    for node in &nodes {
+        node.free.set(300 << 20);
+    }
+    for node in &nodes {
+        until(node, trouble).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let size = nodes[full].status().await.ledger_size;
+    let refused = loop {
+        let request = SetRequest {
+            item: Some(set_item(3, b"output")),
+            ..SetRequest::default()
+        };
+        let refused = nodes[full].cache().set(timed(request)).await.unwrap_err();
+        let details = refused.get_error_details();
+        let reason = details.error_info().cloned().unwrap().reason;
+        // Leadership goes round once.
+        if reason != "NO_LEADER" && reason != "NOT_LEADER" {
+            break (reason, details.retry_info().is_some());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert_eq!(refused, ("STORAGE_FULL".to_owned(), true));
+    assert_eq!(nodes[full].status().await.ledger_size, size);
+
+    for node in &nodes {
+        node.free.set(u64::MAX);
+    }
+    put(&nodes[full], 3).await;
+    settle(&nodes, 30).await;
+    let folders: Vec<_> = nodes
+        .iter()
+        .map(|node| files(&node.folder.join("ledger")))
+        .collect();
+    assert_eq!(folders[0], folders[1]);
+    assert_eq!(folders[1], folders[2]);
+    for node in &mut nodes {
+        node.stop().await;
+    }
+}
+
+async fn stored(node: &TestNode) -> u64 {
+    node.status().await.last_log_index
+}
+
+async fn until(node: &TestNode, what: impl Fn(&GetStatusResponse) -> bool) {
+    for _ in 0..600 {
+        if what(&node.status().await) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("it never came: {:?}", node.status().await.trouble);
 }
 
 /// Size and time of every seal.

@@ -129,6 +129,8 @@ error_codes! {
     ShuttingDown = "SHUTTING_DOWN", Unavailable, true, None;
     /// A file of this node is damaged; it does not serve what depends on it. Try another.
     StorageDamaged = "STORAGE_DAMAGED", Unavailable, true, None;
+    /// The disk of the leader is nearly full; nothing is recorded until there is room again.
+    StorageFull = "STORAGE_FULL", ResourceExhausted, true, None;
     /// The caller has brought as many new subjects within the hour as it may; nothing was recorded.
     SubjectLimit = "SUBJECT_LIMIT", ResourceExhausted, false, None;
     /// A value, field, batch or message is over its limit.

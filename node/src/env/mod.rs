@@ -151,6 +151,9 @@ pub trait Disk: Clone + Send + Sync + 'static {
         None
     }
 
+    /// Bytes that files may still grow by, as far as this process is let.
+    fn free_bytes(&self) -> io::Result<u64>;
+
     /// How often this folder was synced since the handle was first made.
     fn syncs(&self) -> SyncCounts;
 }

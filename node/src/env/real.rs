@@ -273,6 +273,11 @@ impl Disk for RealDisk {
         self.at(path).ok()
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&*self.root)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
     fn syncs(&self) -> SyncCounts {
         let Counters { files, dirs } = &*self.counters;
         SyncCounts {

@@ -47,6 +47,7 @@ use crate::peers::{Forwarded, Peers};
 use crate::principal::{Principal, Right, Tokens};
 use crate::proposer::Proposer;
 use crate::snapshot::Stage;
+use crate::space::{Room, Space};
 use crate::store::{LedgerReader, StoreError, ledger_damage};
 
 /// Largest message a client may send: a batch of values as large as one command.
@@ -80,6 +81,8 @@ pub struct Api<E: Env> {
     pub cluster: Arc<Cluster<E>>,
     /// What this node thinks of its own clock.
     pub clock: watch::Receiver<ClockView>,
+    /// Whether the disk takes more.
+    pub space: watch::Receiver<Space>,
     /// The node is draining.
     pub stopping: watch::Receiver<bool>,
     /// When the process started.
@@ -268,6 +271,17 @@ impl<E: Env> Api<E> {
         if catch_up.stage != Stage::Idle {
             let (done, total) = (catch_up.done, catch_up.total);
             trouble.push(format!("catching up: {done} of {total} entries are here"));
+        }
+        let space = *self.space.borrow();
+        if space.room > Room::Enough {
+            let free = space.free;
+            let gives_up = match space.room {
+                Room::Exhausted => "records nothing and stores nothing for others",
+                Room::Enough | Room::Low => "records nothing",
+            };
+            trouble.push(format!(
+                "the disk is nearly full, {free} bytes: this node {gives_up}"
+            ));
         }
         let damages = self.reader.damages();
         if let Some(damage) = ledger_damage(&damages.borrow()) {

@@ -85,6 +85,7 @@ impl From<SubmitError> for ApiError {
             SubmitError::NotLeader {
                 leader: Some(leader),
             } => Self::new(ErrorCode::NotLeader, message).with(error_metadata::LEADER_ID, leader),
+            SubmitError::StorageFull => Self::new(ErrorCode::StorageFull, message),
             SubmitError::QueueFull => Self::new(ErrorCode::QueueFull, message),
             SubmitError::Stopping => Self::new(ErrorCode::ShuttingDown, message),
             SubmitError::Unknown => Self::new(ErrorCode::OutcomeUnknown, message),
@@ -112,6 +113,7 @@ fn retry_after(code: ErrorCode) -> Option<Duration> {
         ErrorCode::ClockUnsure | ErrorCode::NoLeader | ErrorCode::ShuttingDown => {
             Some(Duration::from_millis(200))
         }
+        ErrorCode::StorageFull => Some(Duration::from_secs(1)),
         _ => None,
     }
 }

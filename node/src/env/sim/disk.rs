@@ -410,6 +410,11 @@ impl Disk for SimDisk {
         })
     }
 
+    fn free_bytes(&self) -> io::Result<u64> {
+        let left = self.state().faults.space_left;
+        Ok(left.map_or(u64::MAX, |left| u64::try_from(left).unwrap_or(u64::MAX)))
+    }
+
     fn syncs(&self) -> SyncCounts {
         self.state().syncs
     }
