@@ -18,7 +18,7 @@ async fn every_result_of_a_superseded_model_misses_at_once_and_follows_exactly_o
         results: 3_000,
         workers: 4,
         calm: Duration::from_secs(1),
-        patience: Duration::from_secs(120),
+        patience: Duration::from_mins(2),
     };
     let report = run(&mut cluster, &plan).await.unwrap();
     println!(

@@ -429,7 +429,7 @@ mod tests {
             .collect();
         assert_eq!(
             keys.len(),
-            25,
+            26,
             "a key was added without its line in the example: {keys:?}"
         );
     }
