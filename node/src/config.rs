@@ -416,6 +416,7 @@ mod tests {
         assert_eq!(config.limits, LimitsSection::default());
         assert_eq!(config.raft, RaftSection::default());
         assert_eq!(config.state, StateSection::default());
+        assert_eq!(config.verifier, VerifierSection::default());
         assert_eq!(config.log, LogSection::default());
         let table: toml::Table = EXAMPLE.parse().unwrap();
         let keys: Vec<String> = table

@@ -1,7 +1,10 @@
 //! Every metric of a node, declared once, with help and unit.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -53,95 +56,89 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("candor");
-        let operations = Operations::default();
-        registry.register("operations", "Operations answered", operations.clone());
-        let errors = Family::default();
-        registry.register(
-            "errors",
-            "Calls that ended in an error, by code",
-            errors.clone(),
-        );
-        let mut gauge = |name: &str, help: &str| {
-            let gauge = Gauge::<u64, AtomicU64>::default();
-            registry.register(name, help, gauge.clone());
-            gauge
-        };
-        let entries = gauge("ledger_entries", "Entries applied on this node");
-        let sealed = gauge(
-            "ledger_sealed_entries",
-            "Entries under the newest checkpoint",
-        );
-        let applied = gauge(
-            "raft_applied_index",
-            "Raft log position applied on this node",
-        );
-        let leading = gauge("raft_leading", "1 when this node leads");
-        let queued = gauge("queue_operations", "Operations waiting to be proposed");
-        let disk_free = gauge(
-            "disk_free_bytes",
-            "Bytes free on the disk of the node's folder",
-        );
-        let syncs = gauge(
-            "disk_syncs",
-            "fsync and fdatasync calls since the process started",
-        );
-        let log_bytes = gauge("raft_log_bytes", "Bytes of the Raft log's files");
-        let catch_up = [
-            gauge("catch_up_entries_done", "Entries fetched of a snapshot"),
-            gauge("catch_up_entries_total", "Entries the snapshot needs"),
-        ];
-        let sources_refused = gauge(
-            "catch_up_sources_refused",
-            "Times that a peer sent what is not the ledger's, since the process started",
-        );
-        let verifier_size = gauge(
-            "verifier_entries",
-            "Entries that the last pass of the verifier covered",
-        );
-        let mut counter = |name: &str, help: &str| {
-            let counter = Counter::default();
-            registry.register(name, help, counter.clone());
-            counter
-        };
-        let verifier_passes = counter(
-            "verifier_passes",
-            "Passes of the verifier that reached their end",
-        );
-        let verifier_repairs = counter("verifier_repairs", "Places that the verifier wrote anew");
-        let withheld_damaged = Counter::default();
-        registry.register(
-            "values_withheld_damaged",
-            "Values withheld because the local copy is damaged or missing",
-            withheld_damaged.clone(),
-        );
-        let damages = Family::default();
-        registry.register(
-            "storage_damages",
-            "Damaged places found in this node's files, by what they belong to",
-            damages.clone(),
-        );
+        let mut all = Registry::with_prefix("candor");
+        let r = &mut all;
         Self {
-            registry,
-            operations,
-            errors,
-            entries,
-            sealed,
-            applied,
-            leading,
-            queued,
-            disk_free,
-            syncs,
-            log_bytes,
-            catch_up,
-            sources_refused,
-            withheld_damaged,
-            damages,
-            verifier_passes,
-            verifier_repairs,
-            verifier_size,
+            operations: family(r, "operations", "Operations answered"),
+            errors: family(r, "errors", "Calls that ended in an error, by code"),
+            entries: gauge(r, "ledger_entries", "Entries applied on this node"),
+            sealed: gauge(
+                r,
+                "ledger_sealed_entries",
+                "Entries under the newest checkpoint",
+            ),
+            applied: gauge(
+                r,
+                "raft_applied_index",
+                "Raft log position applied on this node",
+            ),
+            leading: gauge(r, "raft_leading", "1 when this node leads"),
+            queued: gauge(r, "queue_operations", "Operations waiting to be proposed"),
+            disk_free: gauge(
+                r,
+                "disk_free_bytes",
+                "Bytes free on the disk of the node's folder",
+            ),
+            syncs: gauge(
+                r,
+                "disk_syncs",
+                "fsync and fdatasync calls since the process started",
+            ),
+            log_bytes: gauge(r, "raft_log_bytes", "Bytes of the Raft log's files"),
+            catch_up: [
+                gauge(r, "catch_up_entries_done", "Entries fetched of a snapshot"),
+                gauge(r, "catch_up_entries_total", "Entries the snapshot needs"),
+            ],
+            sources_refused: gauge(
+                r,
+                "catch_up_sources_refused",
+                "Times that a peer sent what is not the ledger's, since the process started",
+            ),
+            withheld_damaged: counter(
+                r,
+                "values_withheld_damaged",
+                "Values withheld because the local copy is damaged or missing",
+            ),
+            damages: family(
+                r,
+                "storage_damages",
+                "Damaged places found in this node's files, by what they belong to",
+            ),
+            verifier_passes: counter(
+                r,
+                "verifier_passes",
+                "Passes of the verifier that reached their end",
+            ),
+            verifier_repairs: counter(r, "verifier_repairs", "Places that the verifier wrote anew"),
+            verifier_size: gauge(
+                r,
+                "verifier_entries",
+                "Entries that the last pass of the verifier covered",
+            ),
+            registry: all,
         }
     }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge<u64, AtomicU64> {
+    let gauge = Gauge::<u64, AtomicU64>::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn family<L>(registry: &mut Registry, name: &str, help: &str) -> Family<L, Counter>
+where
+    L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static,
+{
+    let family = Family::default();
+    registry.register(name, help, family.clone());
+    family
 }
 
 impl Metrics {
