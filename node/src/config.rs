@@ -430,7 +430,7 @@ mod tests {
             .collect();
         assert_eq!(
             keys.len(),
-            26,
+            29,
             "a key was added without its line in the example: {keys:?}"
         );
     }
