@@ -2,13 +2,11 @@
 //! sealing and serving it, and the other two go on.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
 use std::time::Duration;
 
 use candor_client::operator::messages::{DamageKind, GetStatusResponse};
 use candor_client::{Client, FingerprintFields};
+use candor_jepsen::real::folders::flip;
 use candor_jepsen::real::{Cluster, PATIENCE, Setup};
 use candor_ledger::entry::Op;
 
@@ -39,7 +37,7 @@ async fn a_follower_whose_first_entry_is_damaged_neither_seals_nor_leads() {
     let (cluster, client) = cluster().await;
     let leader = cluster.leader().await.unwrap();
     let damaged = cluster.nodes().find(|node| *node != leader).unwrap();
-    flip(&cluster.folder(damaged).join(LINES), 40);
+    flip(&cluster.folder(damaged).join(LINES), 40).unwrap();
     // Every seal takes the log's name from the first entry.
     set(&client, 100).await;
     let status = named(&cluster, damaged).await;
@@ -65,7 +63,7 @@ async fn a_follower_whose_first_entry_is_damaged_neither_seals_nor_leads() {
 async fn a_leader_whose_first_entry_is_damaged_leaves_sealing_to_another() {
     let (cluster, client) = cluster().await;
     let damaged = cluster.leader().await.unwrap();
-    flip(&cluster.folder(damaged).join(LINES), 40);
+    flip(&cluster.folder(damaged).join(LINES), 40).unwrap();
     // Acknowledged means sealed: by a leader whose files are whole.
     set(&client, 100).await;
     let status = named(&cluster, damaged).await;
@@ -87,7 +85,7 @@ async fn a_leader_that_reads_a_damaged_entry_hands_over_and_the_read_is_served()
     let bytes = std::fs::read(cluster.folder(damaged).join(LINES)).unwrap();
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').take(write);
     let start: usize = lines.map(<[u8]>::len).sum();
-    flip(&cluster.folder(damaged).join(LINES), start + 40);
+    flip(&cluster.folder(damaged).join(LINES), start + 40).unwrap();
     // Seals do not touch it; the proof of a hit on it does.
     set(&client, 100).await;
     assert!(cluster.status(damaged).await.unwrap().damages.is_empty());
@@ -111,7 +109,7 @@ async fn a_leader_with_a_damaged_value_withholds_it_and_another_serves_it() {
     let value = output(0);
     let mut windows = bytes.windows(value.len());
     let at = windows.position(|found| found == value.as_bytes()).unwrap();
-    flip(&pack, at);
+    flip(&pack, at).unwrap();
 
     assert_eq!(get(&client, 0).await, value);
     let status = named(&cluster, damaged).await;
@@ -119,8 +117,13 @@ async fn a_leader_with_a_damaged_value_withholds_it_and_another_serves_it() {
     assert!(status.damages[0].file.starts_with("values/"));
     assert!(status.trouble.iter().any(|text| text.contains("values/")));
     // The ledger does not rest on it: the node is ready, and its cosignature is as good as before.
-    assert!(http(&cluster, damaged, "/readyz").contains("ready\n"));
-    let metrics = http(&cluster, damaged, "/metrics");
+    assert!(
+        cluster
+            .http_get(damaged, "/readyz")
+            .unwrap()
+            .contains("ready\n")
+    );
+    let metrics = cluster.http_get(damaged, "/metrics").unwrap();
     assert!(metrics.contains(r#"candor_storage_damages_total{kind="value"} 1"#));
     cluster.settle().await.unwrap();
     cluster.same_ledgers().unwrap();
@@ -133,7 +136,7 @@ async fn a_start_mends_what_it_can_derive_and_refuses_the_rest_by_name() {
     let damaged = cluster.nodes().find(|node| *node != leader).unwrap();
     cluster.stop(damaged).await.unwrap();
     let lines = cluster.folder(damaged).join(LINES);
-    flip(&lines, 40);
+    flip(&lines, 40).unwrap();
     cluster.spawn(damaged).unwrap();
     let (code, _) = cluster.ends(damaged).await.unwrap();
     let log = cluster.log_text(damaged);
@@ -144,9 +147,9 @@ async fn a_start_mends_what_it_can_derive_and_refuses_the_rest_by_name() {
     );
 
     // What stands a second time in the marker is put back.
-    flip(&lines, 40);
+    flip(&lines, 40).unwrap();
     let tree = "ledger/tree/00-000000000000";
-    flip(&cluster.folder(damaged).join(tree), 3);
+    flip(&cluster.folder(damaged).join(tree), 3).unwrap();
     cluster.start(damaged).await.unwrap();
     assert!(cluster.log_text(damaged).contains(tree));
     set(&client, 100).await;
@@ -185,42 +188,11 @@ async fn named(cluster: &Cluster, node: u64) -> GetStatusResponse {
 }
 
 fn not_ready(cluster: &Cluster, node: u64) {
-    let answer = http(cluster, node, "/readyz");
+    let answer = cluster.http_get(node, "/readyz").unwrap();
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains(LINES), "{answer}");
-    let metrics = http(cluster, node, "/metrics");
+    let metrics = cluster.http_get(node, "/metrics").unwrap();
     assert!(metrics.contains(r#"candor_storage_damages_total{kind="ledger"} 1"#));
-}
-
-fn http(cluster: &Cluster, node: u64, path: &str) -> String {
-    let config = cluster.root().join(format!("node-{node}.toml"));
-    let config = std::fs::read_to_string(config).unwrap();
-    let line = config.lines().find(|line| line.starts_with("http = "));
-    let address = line
-        .unwrap()
-        .trim_start_matches("http = ")
-        .trim_matches('"');
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-/// Changes one bit in place, as a bad device would: open handles see it.
-fn flip(file: &Path, at: usize) {
-    use std::os::unix::fs::FileExt as _;
-    let open = std::fs::File::options().read(true).write(true).open(file);
-    let open = open.unwrap();
-    let at = u64::try_from(at).unwrap();
-    let mut byte = [0];
-    open.read_exact_at(&mut byte, at).unwrap();
-    open.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 async fn set(client: &Client, number: u32) {

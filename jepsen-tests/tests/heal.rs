@@ -2,23 +2,25 @@
 //! nobody is told anything wrong meanwhile.
 #![allow(clippy::unwrap_used, reason = "test")]
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use candor_client::Client;
-use candor_jepsen::real::{Cluster, PATIENCE, Setup, folders};
+use candor_jepsen::real::folders::{self, flip};
+use candor_jepsen::real::{Cluster, PATIENCE, Setup};
 use candor_jepsen::workload::{TTL, fields};
+use candor_ledger::tree::{NodeHash, leaf_hash, node_hash};
 
 /// Passes follow each other at once, so that what nothing reads is found as well.
 const VERIFIER: &str = "\n[verifier]\npause_s = 1\n";
 
+const LINES: &str = "ledger/entries/000000000000.jsonl";
+
 /// Kinds of files that a node can get back from others, with the byte that is changed.
 const KINDS: [(&str, usize); 6] = [
-    ("ledger/entries/000000000000.jsonl", 40),
+    (LINES, 40),
     ("ledger/entries/000000000000.offsets", 8),
     ("ledger/tree/00-000000000000", 3),
     ("ledger/tree/02-000000000000", 35),
@@ -58,7 +60,7 @@ async fn one_changed_byte_of_any_kind_heals_on_a_follower_and_on_the_leader_unde
             let file = file_of(&cluster.folder(node), kind);
             let before = repairs(&cluster, node);
             let was = std::fs::read(&file).unwrap();
-            flip(&file, at);
+            flip(&file, at).unwrap();
             healed(&cluster, node, before).await;
             let is = std::fs::read(&file).unwrap();
             // A value is written anew behind the others, where its name finds it first.
@@ -69,6 +71,20 @@ async fn one_changed_byte_of_any_kind_heals_on_a_follower_and_on_the_leader_unde
             );
             println!("{kind} of {role}, byte {at}: healed");
         }
+    }
+    for node in cluster.nodes() {
+        let (lines, before) = (cluster.folder(node).join(LINES), repairs(&cluster, node));
+        let was = std::fs::read(&lines).unwrap();
+        rewrite(&cluster.folder(node), 3);
+        healed(&cluster, node, before).await;
+        let is = std::fs::read(&lines).unwrap();
+        assert!(
+            is.starts_with(&was),
+            "the edit of node {node} is still there"
+        );
+        let named = cluster.log_text(node);
+        assert!(named.contains(&format!("file=\"{LINES}\"")) && named.contains("seq=3"));
+        println!("an entry of node {node}, with every hash above it: healed");
     }
     ended.store(true, Ordering::SeqCst);
     load.await.unwrap();
@@ -130,7 +146,10 @@ async fn healed(cluster: &Cluster, node: u64, before: u64) {
                     .status(node)
                     .await
                     .is_ok_and(|status| status.damages.is_empty())
-                && http(cluster, node, "/readyz").starts_with("HTTP/1.1 200")
+                && cluster
+                    .http_get(node, "/readyz")
+                    .unwrap()
+                    .starts_with("HTTP/1.1 200")
             {
                 return;
             }
@@ -142,7 +161,7 @@ async fn healed(cluster: &Cluster, node: u64, before: u64) {
 }
 
 fn repairs(cluster: &Cluster, node: u64) -> u64 {
-    let metrics = http(cluster, node, "/metrics");
+    let metrics = cluster.http_get(node, "/metrics").unwrap();
     let mut lines = metrics.lines();
     let line = lines.find_map(|line| line.strip_prefix("candor_verifier_repairs_total "));
     line.unwrap().parse().unwrap()
@@ -157,33 +176,37 @@ fn file_of(folder: &Path, kind: &str) -> PathBuf {
     path.join(folders::files_below(&path).unwrap().first().unwrap())
 }
 
-/// Changes one bit in place, as a bad device would: open handles see it.
-fn flip(file: &Path, at: usize) {
+/// Edits an entry as somebody does who owns the disk: with its leaf and every complete node above, so
+/// that all files agree with each other.
+fn rewrite(folder: &Path, seq: usize) {
     use std::os::unix::fs::FileExt as _;
-    let open = std::fs::File::options().read(true).write(true).open(file);
-    let open = open.unwrap();
-    let at = u64::try_from(at).unwrap();
-    let mut byte = [0];
-    open.read_exact_at(&mut byte, at).unwrap();
-    open.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
-
-fn http(cluster: &Cluster, node: u64, path: &str) -> String {
-    let config = cluster.root().join(format!("node-{node}.toml"));
-    let config = std::fs::read_to_string(config).unwrap();
-    let line = config.lines().find(|line| line.starts_with("http = "));
-    let address = line
-        .unwrap()
-        .trim_start_matches("http = ")
-        .trim_matches('"');
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let path = folder.join(LINES);
+    let lines = std::fs::read(&path).unwrap();
+    let mut all = lines.split_inclusive(|byte| *byte == b'\n');
+    let start: usize = all.by_ref().take(seq).map(<[u8]>::len).sum();
+    flip(&path, start + 40).unwrap();
+    let edited = std::fs::read(&path).unwrap();
+    let line = edited.get(start..).unwrap().split(|byte| *byte == b'\n');
+    let mut hash = leaf_hash(line.into_iter().next().unwrap());
+    for level in 0.. {
+        let path = folder.join(format!("ledger/tree/{level:02}-000000000000"));
+        let index = seq >> level;
+        let Ok(file) = std::fs::File::options().read(true).write(true).open(path) else {
+            return;
+        };
+        let at = |index: usize| u64::try_from(index * 32).unwrap();
+        if file.metadata().unwrap().len() <= at(index) {
+            return;
+        }
+        file.write_all_at(&hash.0, at(index)).unwrap();
+        let mut sibling = [0; 32];
+        if file.read_exact_at(&mut sibling, at(index ^ 1)).is_err() {
+            return;
+        }
+        let sibling = NodeHash(sibling);
+        hash = match index % 2 {
+            0 => node_hash(&hash, &sibling),
+            _ => node_hash(&sibling, &hash),
+        };
+    }
 }

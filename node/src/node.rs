@@ -173,7 +173,7 @@ async fn life<E: Env>(
         tracing::error!(%problem, "a derived file was damaged and has been made anew");
     }
     let reader = ledger.reader();
-    let value_writer = ledger.value_writer();
+    let repairer = ledger.repairer();
     let (engine, limits) = state::engine_in(env.disk(), &config.state);
     let (state, origin) = state::open(engine.as_ref(), limits, &reader, &marker)?;
     let claim = state.claim();
@@ -319,7 +319,7 @@ async fn life<E: Env>(
         consensus: consensus.clone(),
         peers: peers.clone(),
         reader: reader.clone(),
-        writer: value_writer,
+        repairer: repairer.clone(),
         state: fold.clone(),
     };
     tasks.push(env.spawn("values", until_raised(stopping.clone(), values.run())));
@@ -355,6 +355,7 @@ async fn life<E: Env>(
 
     let verifier = Verifier {
         cluster: Arc::clone(&cluster),
+        repairer,
         config: config.verifier.clone(),
         metrics: Arc::clone(&metrics),
         stopping: stopping.clone(),

@@ -1,6 +1,8 @@
 //! One cluster: its nodes as processes, its faces for clients and operators, its files.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -127,6 +129,22 @@ impl Cluster {
     /// When there is no such node.
     pub fn client_address(&self, node: u64) -> &str {
         &self.place(node).client_address
+    }
+
+    /// What a node's HTTP port answers to a GET, head and body.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub fn http_get(&self, node: u64, path: &str) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(self.http_address(node))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// Where a node serves tiles, `host:port`.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -43,6 +44,20 @@ pub fn same(folders: &[PathBuf]) -> anyhow::Result<Same> {
     }
     let files = names.len();
     Ok(Same { files, bytes })
+}
+
+/// Changes one bit of a file in place, as a bad device would: open handles see it.
+///
+/// # Errors
+/// The disk's word; a file that ends before.
+pub fn flip(file: &Path, at: usize) -> anyhow::Result<()> {
+    let open = fs::File::options().read(true).write(true).open(file);
+    let open = open.with_context(|| format!("cannot open `{}`", file.display()))?;
+    let at = u64::try_from(at)?;
+    let mut byte = [0];
+    open.read_exact_at(&mut byte, at)?;
+    open.write_all_at(&byte.map(|byte| byte ^ 1), at)?;
+    Ok(())
 }
 
 /// Copies a folder with everything below to a place where nothing is yet.

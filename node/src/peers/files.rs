@@ -23,6 +23,8 @@ use super::client::Lane;
 use crate::env::{Disk, Env};
 use crate::store::{LedgerReader, StoreError};
 
+/// Longest wait for one answer: a peer that stalls is left for another.
+pub const ASK_MAX: Duration = Duration::from_secs(10);
 /// Bytes of entries in one page, unless a single entry is longer: 10 ms of a disk that reads 100 MB/s,
 /// and little enough to send again after a source turned out to be wrong.
 pub const PAGE_BYTES: u64 = 1 << 20;

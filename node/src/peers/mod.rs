@@ -6,10 +6,11 @@
 
 mod client;
 mod files;
+mod gather;
 mod service;
 
 pub use client::Peers;
-pub use files::{PAGE_BYTES, Page, SIZES_MAX, Source, VALUES_MAX, ValueKey};
+pub use files::{ASK_MAX, PAGE_BYTES, Page, SIZES_MAX, Source, VALUES_MAX, ValueKey};
 pub use service::{Forwarded, Handle, PeerApi, Settled};
 
 use std::sync::{Mutex, PoisonError};

@@ -26,11 +26,9 @@ use crate::apply::log_keys;
 use crate::consensus::members_of;
 use crate::env::{Disk, Env};
 use crate::fold::Fold;
-use crate::peers::{Page, Peers, Source, addresses};
+use crate::peers::{ASK_MAX, Page, Peers, Source, addresses};
 use crate::store::{LedgerReader, StoreError};
 
-/// Longest wait for one page or note: a peer that stalls is left for another.
-pub const ASK_MAX: Duration = Duration::from_secs(10);
 /// A source that sent what is not the ledger's is not asked again for this long.
 const REFUSED_FOR: Duration = Duration::from_mins(10);
 /// One that could not answer, or is behind.

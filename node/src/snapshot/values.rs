@@ -3,18 +3,16 @@
 //! Until one is here, a lookup on this node withholds it and is answered elsewhere, as it is with a
 //! value that was lost.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use candor_ledger::fold::{Key, Prefix, Record, Standing, StateView, ViewError};
 
-use super::fetch::ASK_MAX;
 use crate::apply::Applier;
 use crate::consensus::Consensus;
 use crate::env::{Disk, Env};
 use crate::fold::Fold;
-use crate::peers::{Peers, Source, ValueKey};
-use crate::store::{HashedValue, LedgerReader, StoreError, ValueWriter};
+use crate::peers::{Peers, ValueKey};
+use crate::store::{LedgerReader, Repairer, StoreError};
 
 /// Written by an install; removed by a start that finds every value.
 pub(super) const WANTED: &str = "values-wanted";
@@ -35,7 +33,7 @@ pub struct ValueFetcher<E: Env> {
     /// What is here.
     pub reader: LedgerReader<E::Disk>,
     /// Where it goes.
-    pub writer: ValueWriter<E::Disk>,
+    pub repairer: Repairer<E::Disk>,
     /// Which results are ACTIVE.
     pub state: Fold,
 }
@@ -111,53 +109,14 @@ impl<E: Env> ValueFetcher<E> {
         Ok((names, last))
     }
 
-    /// Asks one peer after another; returns how many none of them had.
-    async fn fetch(
-        &self,
-        mut names: Vec<ValueKey>,
-        fetched: &mut u64,
-    ) -> Result<usize, StoreError> {
+    /// Asks the other members; returns how many values none of them had.
+    async fn fetch(&self, names: Vec<ValueKey>, fetched: &mut u64) -> Result<usize, StoreError> {
         let status = self.consensus.status();
-        let peers: Arc<[u64]> = status.peers.keys().copied().collect();
-        for node in peers.iter().filter(|node| **node != status.node) {
-            let mut at = 0;
-            while let Some(rest) = names.get(at..).filter(|rest| !rest.is_empty()) {
-                let source = Source {
-                    node: *node,
-                    address: None,
-                };
-                let Ok(found) = self.peers.values(source, rest, ASK_MAX).await else {
-                    break;
-                };
-                if found.is_empty() {
-                    break;
-                }
-                for value in found {
-                    let Some(name) = names.get(at).cloned() else {
-                        break;
-                    };
-                    if self.keep(*node, &name, value.as_deref())? {
-                        *fetched += 1;
-                        names.remove(at);
-                    } else {
-                        at += 1;
-                    }
-                }
-            }
-        }
-        Ok(names.len())
-    }
-
-    fn keep(&self, node: u64, name: &ValueKey, value: Option<&[u8]>) -> Result<bool, StoreError> {
-        let (tenant, hash) = name;
-        let Some(value) = value.map(HashedValue::of) else {
-            return Ok(false);
-        };
-        if value.hash() != *hash {
-            tracing::error!(node, "a peer sent another value than the one asked for");
-            return Ok(false);
-        }
-        self.writer.put(tenant, value)?;
-        Ok(true)
+        let members = status.peers.keys().copied();
+        let others: Vec<u64> = members.filter(|node| *node != status.node).collect();
+        let wanted = names.len();
+        let missing = self.peers.gather(&others, names, &self.repairer).await?;
+        *fetched += u64::try_from(wanted - missing.len()).unwrap_or(0);
+        Ok(missing.len())
     }
 }

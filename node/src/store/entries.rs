@@ -30,7 +30,7 @@ const READ_ENTRIES_MAX: u64 = 1_024;
 const OPEN_FILES_MAX: usize = 64;
 
 /// Bytes of one offset.
-const OFFSET_BYTES: u64 = 8;
+pub(super) const OFFSET_BYTES: u64 = 8;
 
 /// The end of the entry files; owned by apply.
 pub(super) struct EntryWriter<D: Disk> {

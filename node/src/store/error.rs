@@ -103,6 +103,14 @@ pub enum StoreError {
         /// The version read here.
         known: u32,
     },
+    /// A damaged place could not be written anew, so what it holds is unknown: the process must end.
+    #[error("`{file}` could not be written anew: {problem}")]
+    NotRepaired {
+        /// The file, from the node's folder.
+        file: String,
+        /// The system's word.
+        problem: io::Error,
+    },
     /// The system refused a read or write; of a writer, the process must end.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -63,7 +63,7 @@ pub use self::marker::Marker;
 pub use self::marker_writer::{MarkerDraft, MarkerWriter};
 pub use self::reader::{LedgerReader, Tip};
 pub use self::register::{Damage, DamageKind, ledger_damage};
-pub use self::repair::{Repaired, Stretch, Walk};
+pub use self::repair::{Repaired, Repairer, Stretch, Walk};
 pub use self::thinning::ThinAges;
 pub use self::values::{HashedValue, PACK_BYTES_MAX};
 
@@ -101,22 +101,6 @@ pub struct Ledger<D: Disk> {
     thinner: Thinner,
     /// A write has failed: the files may hold part of it, which only a restart cuts away.
     stopped: bool,
-}
-
-/// Puts values beside apply: those that came from peers, and that no command of the Raft log brings.
-pub struct ValueWriter<D: Disk> {
-    shared: Arc<Shared<D>>,
-}
-
-impl<D: Disk> ValueWriter<D> {
-    /// As [`Ledger::put_value`]; durable with the next marker, and cut off by a crash before it.
-    ///
-    /// # Errors
-    /// [`StoreError::BadValue`] for a tenant without a name; the disk's, after which what was written
-    /// of it is overwritten by the next.
-    pub fn put(&self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
-        self.shared.put_value(tenant, value)
-    }
 }
 
 /// What [`Ledger::open`] found.
@@ -294,11 +278,9 @@ impl<D: Disk> Ledger<D> {
         kept.map(|(size, kept)| (size, kept.crc)).collect()
     }
 
-    /// A writer of values that come from elsewhere.
-    pub fn value_writer(&self) -> ValueWriter<D> {
-        ValueWriter {
-            shared: Arc::clone(&self.shared),
-        }
+    /// A handle that writes beside this one what was damaged or never came.
+    pub fn repairer(&self) -> Repairer<D> {
+        Repairer::new(Arc::clone(&self.shared))
     }
 
     /// A reader of this ledger.

@@ -43,10 +43,6 @@ impl<D: Disk> LedgerReader<D> {
         Self(shared)
     }
 
-    pub(super) fn shared(&self) -> &Shared<D> {
-        &self.0
-    }
-
     /// Size, chain head and root, all of the same moment.
     pub fn tip(&self) -> Tip {
         let published = read_locked(&self.0.published);

@@ -7,12 +7,15 @@
 //! behind the place that is repaired; the bytes that were there are kept in `quarantine/`.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
 
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::tree::{Frontier, NodeHash, leaf_hash};
 
+use super::entries::OFFSET_BYTES;
 use super::register::Damage;
-use super::tree::Grown;
+use super::tree::{Grown, NODE_BYTES};
 use super::values::HashedValue;
 use super::{LedgerReader, Shared, StoreError, bytes_of, names, u64_of};
 use crate::env::{Disk, DiskFile, MODE_PUBLIC, OpenMode};
@@ -45,26 +48,56 @@ impl Walk {
 
 /// Some entries, and what files must hold because of them.
 pub struct Stretch<'a> {
-    from: Walk,
     /// The walk behind them.
     pub to: Walk,
     entries: &'a [Vec<u8>],
+    first: u64,
     /// Start of the first line in its file.
     start: u64,
     ends: Vec<u64>,
     nodes: Grown,
+    per_file: u64,
 }
 
-/// A stretch of a file that was not what it must be.
+/// A place in a file that was not what it must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repaired {
     /// The file, from the node's folder.
     pub file: String,
-    /// Its first byte that was written anew.
+    /// The first byte that differed.
     pub offset: u64,
+    /// The entry concerned: of a node the first that it covers.
+    pub seq: Seq,
 }
 
-impl<D: Disk> LedgerReader<D> {
+/// Bytes that a file must hold because of a stretch.
+struct Due {
+    file: String,
+    offset: u64,
+    bytes: Vec<u8>,
+    of: Of,
+}
+
+enum Of {
+    Lines,
+    Offsets,
+    Nodes { level: u8, first: u64 },
+}
+
+/// Compares files with what they must hold, and writes them anew; it shares a ledger with apply.
+pub struct Repairer<D: Disk>(Arc<Shared<D>>);
+
+impl<D: Disk> Clone for Repairer<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<D: Disk> Repairer<D> {
+    pub(super) fn new(shared: Arc<Shared<D>>) -> Self {
+        Self(shared)
+    }
+
     /// Up to `bytes_max` bytes of entries as the files have them, at least one and all of one file;
     /// nothing is compared with the tree. `None` where the files hold no such entries.
     ///
@@ -76,7 +109,7 @@ impl<D: Disk> LedgerReader<D> {
         until: TreeSize,
         bytes_max: u64,
     ) -> Result<Option<Vec<Vec<u8>>>, StoreError> {
-        match self.shared().unchecked_run(from.0, until.0, bytes_max) {
+        match self.0.unchecked_run(from.0, until.0, bytes_max) {
             Ok(entries) => Ok(Some(entries)),
             Err(error) if Damage::of(&error).is_some() => Ok(None),
             Err(error) => Err(error),
@@ -85,7 +118,7 @@ impl<D: Disk> LedgerReader<D> {
 
     /// Where the file ends that entry `from` lies in; a stretch does not go beyond.
     pub fn file_end(&self, from: TreeSize) -> TreeSize {
-        let shared = self.shared();
+        let shared = &*self.0;
         TreeSize(
             shared
                 .entries
@@ -94,13 +127,11 @@ impl<D: Disk> LedgerReader<D> {
         )
     }
 
-    /// What the files must hold if these are the next entries.
-    ///
-    /// # Panics
-    /// Never for entries of one file that are no longer than entries may be.
+    /// What the files must hold if these are the next entries, all of one file.
     pub fn stretch<'a>(&self, from: &Walk, entries: &'a [Vec<u8>]) -> Stretch<'a> {
+        let per_file = self.0.tree.per_file();
         let mut to = from.clone();
-        if from.size().0.is_multiple_of(self.shared().tree.per_file()) {
+        if from.size().0.is_multiple_of(per_file) {
             to.line = 0;
         }
         let start = to.line;
@@ -115,12 +146,13 @@ impl<D: Disk> LedgerReader<D> {
                 });
         }
         Stretch {
-            from: from.clone(),
+            first: from.size().0,
             to,
             entries,
             start,
             ends,
             nodes,
+            per_file,
         }
     }
 
@@ -129,24 +161,26 @@ impl<D: Disk> LedgerReader<D> {
     /// # Errors
     /// The system's.
     pub fn agrees(&self, stretch: &Stretch<'_>) -> Result<bool, StoreError> {
-        for (file, offset, bytes) in stretch.derived(self.shared()) {
-            if !self.shared().holds(&file, offset, &bytes)? {
+        for due in stretch.derived() {
+            if self.0.differs(&due)?.is_some() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Writes back what the files do not hold of a stretch, durably, and says what that was.
+    /// Writes back what the files do not hold of a stretch, durably, and says what that was. What
+    /// stood there is in `quarantine/` before.
     ///
     /// # Errors
-    /// The system's; what is durable is unknown then.
+    /// [`StoreError::NotRepaired`], after which the process must end; the system's, with nothing
+    /// written.
     pub fn repair(&self, stretch: &Stretch<'_>) -> Result<Vec<Repaired>, StoreError> {
         let mut repaired = Vec::new();
-        let lines = stretch.lines(self.shared());
-        for (file, offset, bytes) in std::iter::once(lines).chain(stretch.derived(self.shared())) {
-            if self.shared().put_back(&file, offset, &bytes)? {
-                repaired.push(Repaired { file, offset });
+        for due in std::iter::once(stretch.lines()).chain(stretch.derived()) {
+            if let Some(offset) = self.0.differs(&due)? {
+                self.0.put_back(&due)?;
+                repaired.push(stretch.place(due, offset));
             }
         }
         Ok(repaired)
@@ -155,139 +189,160 @@ impl<D: Disk> LedgerReader<D> {
     /// Writes a kept note back; `false` when it is not the one that was kept.
     ///
     /// # Errors
-    /// The system's.
+    /// As [`Repairer::repair`].
     pub fn repair_note(&self, size: TreeSize, note: &str) -> Result<bool, StoreError> {
-        let kept = self.shared().checkpoints.crc(size);
-        if kept != Some(crc32c::crc32c(note.as_bytes())) {
+        if self.0.checkpoints.crc(size) != Some(crc32c::crc32c(note.as_bytes())) {
             return Ok(false);
         }
-        let file = names::checkpoint(size.0);
-        let shared = self.shared();
-        if let Ok(Some(bytes)) = shared.disk.read(&file) {
-            shared.quarantine(&file, 0, &bytes)?;
+        let (disk, file) = (&self.0.disk, names::checkpoint(size.0));
+        if let Ok(Some(bytes)) = disk.read(&file) {
+            self.0.quarantine(&file, 0, &bytes)?;
         }
-        shared
-            .disk
-            .write_durable(&file, note.as_bytes(), MODE_PUBLIC)?;
+        disk.write_durable(&file, note.as_bytes(), MODE_PUBLIC)
+            .map_err(|problem| StoreError::NotRepaired { file, problem })?;
         Ok(true)
     }
 
-    /// Stores a value that was missing; `false` when it is here.
+    /// Puts a value beside apply, one that no command of the Raft log brings; `false` when it is
+    /// here. Durable with the next marker, and cut off by a crash before it.
     ///
     /// # Errors
-    /// The system's.
-    pub fn repair_value(&self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
-        self.shared().put_value(tenant, value)
+    /// [`StoreError::BadValue`] for a tenant without a name; the disk's, after which what was written
+    /// of it is overwritten by the next.
+    pub fn put_value(&self, tenant: &str, value: HashedValue<'_>) -> Result<bool, StoreError> {
+        self.0.put_value(tenant, value)
     }
 
-    /// Notes where files that nobody could repair differ from each other behind a walk.
+    /// Notes where files differ from each other behind a walk, when nobody repairs them.
     pub fn note_differing(&self, walk: &Walk, own: Option<&[Vec<u8>]>, until: TreeSize) {
         // A read names the place itself, unless entries and leaves agree.
+        let reader = LedgerReader::new(Arc::clone(&self.0));
         let mut from = walk.size().0;
-        while let Ok(entries) = self.entries(Seq(from)..Seq(until.0), 0) {
-            from += u64_of(entries.len());
-            if from >= until.0 || entries.is_empty() {
-                break;
+        while from < until.0 {
+            match reader.entries(Seq(from)..Seq(until.0), u64::MAX) {
+                Ok(entries) => from += u64_of(entries.len()),
+                Err(_) => return,
             }
         }
-        if let Some(own) = own.filter(|_| from >= until.0) {
-            let stretch = self.stretch(walk, own);
-            for (file, offset, bytes) in stretch.derived(self.shared()) {
-                if !self.shared().holds(&file, offset, &bytes).unwrap_or(false) {
-                    self.note_repaired(walk, &Repaired { file, offset });
-                }
+        let Some(own) = own else { return };
+        let stretch = self.stretch(walk, own);
+        for due in stretch.derived() {
+            if let Ok(Some(offset)) = self.0.differs(&due) {
+                self.note(&stretch.place(due, offset));
             }
         }
     }
 
-    /// Notes what was repaired behind a walk, for whoever watches; returns the damage as noted.
-    pub fn note_repaired(&self, from: &Walk, repaired: &Repaired) -> Option<Damage> {
-        let place = from.size().0;
-        let found = format!("other bytes from byte `{}` on", repaired.offset);
-        let error = StoreError::damaged(&*repaired.file, place, "what the ledger says", found);
-        self.shared().register.note(&error);
+    /// Notes a damaged place for whoever watches; returns it as noted.
+    pub fn note(&self, place: &Repaired) -> Option<Damage> {
+        let found = format!("other bytes from byte `{}` on", place.offset);
+        let file = place.file.as_str();
+        let error = StoreError::damaged(file, place.seq.0, "what the ledger says", found);
+        self.0.register.note(&error);
         Damage::of(&error)
     }
 
     /// Takes damage out of the register that is no more.
     pub fn healed(&self, damages: &[Damage]) {
-        self.shared().register.remove(damages);
+        self.0.register.remove(damages);
     }
 }
 
 impl Stretch<'_> {
-    /// The walk before it.
-    pub fn from(&self) -> &Walk {
-        &self.from
-    }
-
-    /// The first entry.
-    pub fn first(&self) -> Seq {
-        Seq(self.from.size().0)
-    }
-
-    fn lines<D: Disk>(&self, shared: &Shared<D>) -> (String, u64, Vec<u8>) {
+    fn lines(&self) -> Due {
         let mut bytes = Vec::with_capacity(self.entries.iter().map(|entry| entry.len() + 1).sum());
         for entry in self.entries {
             bytes.extend_from_slice(entry);
             bytes.push(b'\n');
         }
-        let first = shared.entries.first_of(self.first().0);
-        (names::lines(first), self.start, bytes)
+        Due {
+            file: names::lines(self.first - self.first % self.per_file),
+            offset: self.start,
+            bytes,
+            of: Of::Lines,
+        }
     }
 
-    /// Bytes that follow from the entries: file, place, content.
-    fn derived<D: Disk>(&self, shared: &Shared<D>) -> Vec<(String, u64, Vec<u8>)> {
-        let per_file = shared.tree.per_file();
-        let seq = self.first().0;
-        let ends = self.ends.iter().flat_map(|end| end.to_le_bytes()).collect();
-        let offsets = names::offsets(shared.entries.first_of(seq));
-        let mut derived = vec![(offsets, seq % per_file * 8, ends)];
+    /// What follows from the entries.
+    fn derived(&self) -> Vec<Due> {
+        let at = self.first % self.per_file;
+        let mut derived = vec![Due {
+            file: names::offsets(self.first - at),
+            offset: at * OFFSET_BYTES,
+            bytes: self.ends.iter().flat_map(|end| end.to_le_bytes()).collect(),
+            of: Of::Offsets,
+        }];
         for (level, (first, nodes)) in &self.nodes {
             let mut by_file: BTreeMap<u64, (u64, Vec<u8>)> = BTreeMap::new();
             for (index, node) in (*first..).zip(nodes) {
-                let at = index % per_file;
-                let start = by_file
+                let at = index % self.per_file;
+                let (_, bytes) = by_file
                     .entry(index - at)
-                    .or_insert_with(|| (at * 32, Vec::new()));
-                start.1.extend_from_slice(&node.0);
+                    .or_insert_with(|| (at * NODE_BYTES, Vec::new()));
+                bytes.extend_from_slice(&node.0);
             }
-            let files = by_file.into_iter();
-            derived
-                .extend(files.map(|(first, (at, bytes))| (names::nodes(*level, first), at, bytes)));
+            let level = *level;
+            derived.extend(by_file.into_iter().map(|(first, (offset, bytes))| Due {
+                file: names::nodes(level, first),
+                offset,
+                bytes,
+                of: Of::Nodes { level, first },
+            }));
         }
         derived
+    }
+
+    /// Which entry a byte of what is due belongs to.
+    fn place(&self, due: Due, offset: u64) -> Repaired {
+        let seq = match due.of {
+            Of::Lines => self.first + u64_of(self.ends.partition_point(|end| *end <= offset)),
+            Of::Offsets => self.first + (offset - due.offset) / OFFSET_BYTES,
+            Of::Nodes { level, first } => (first + offset / NODE_BYTES) << level,
+        };
+        Repaired {
+            file: due.file,
+            offset,
+            seq: Seq(seq),
+        }
     }
 }
 
 impl<D: Disk> Shared<D> {
-    /// Whether a file holds these bytes at this place; one that cannot be read does not.
-    fn holds(&self, file: &str, offset: u64, bytes: &[u8]) -> Result<bool, StoreError> {
-        if self.disk.stat(file)?.is_none() {
-            return Ok(false);
+    /// The first byte of a file that is not what is due; all of a file that is not there or cannot
+    /// be read.
+    fn differs(&self, due: &Due) -> Result<Option<u64>, StoreError> {
+        if self.disk.stat(&due.file)?.is_none() {
+            return Ok(Some(due.offset));
         }
-        let mut found = vec![0; bytes.len()];
-        let open = self.disk.open(file, OpenMode::Read)?;
-        Ok(open.read_exact_at(&mut found, offset).is_ok() && found == bytes)
+        let mut found = vec![0; due.bytes.len()];
+        let open = self.disk.open(&due.file, OpenMode::Read)?;
+        let read = open.read_at(&mut found, due.offset).unwrap_or(0);
+        found.truncate(read);
+        if found == due.bytes {
+            return Ok(None);
+        }
+        let same = found.iter().zip(&due.bytes).take_while(|(a, b)| a == b);
+        Ok(Some(due.offset + u64_of(same.count())))
     }
 
-    /// Makes a file hold these bytes, durably; `false` when it did.
-    fn put_back(&self, file: &str, offset: u64, bytes: &[u8]) -> Result<bool, StoreError> {
-        if self.holds(file, offset, bytes)? {
-            return Ok(false);
-        }
-        let was_there = self.disk.stat(file)?.is_some();
-        let open = self.disk.open(file, OpenMode::Create)?;
-        let mut found = vec![0; bytes.len().min(QUARANTINE_BYTES_MAX)];
-        let read = open.read_at(&mut found, offset).unwrap_or(0);
+    /// Makes a file hold what is due, durably.
+    fn put_back(&self, due: &Due) -> Result<(), StoreError> {
+        let was_there = self.disk.stat(&due.file)?.is_some();
+        let open = self.disk.open(&due.file, OpenMode::Create)?;
+        let mut found = vec![0; due.bytes.len().min(QUARANTINE_BYTES_MAX)];
+        let read = open.read_at(&mut found, due.offset).unwrap_or(0);
         found.truncate(read);
-        self.quarantine(file, offset, &found)?;
-        open.write_all_at(bytes, offset)?;
-        open.sync_data()?;
-        if !was_there && let Some((dir, _)) = file.rsplit_once('/') {
-            self.disk.sync_dir(dir)?;
-        }
-        Ok(true)
+        self.quarantine(&due.file, due.offset, &found)?;
+        let write = || -> io::Result<()> {
+            open.write_all_at(&due.bytes, due.offset)?;
+            open.sync_data()?;
+            match due.file.rsplit_once('/') {
+                Some((dir, _)) if !was_there => self.disk.sync_dir(dir),
+                _ => Ok(()),
+            }
+        };
+        let file = due.file.clone();
+        write().map_err(|problem| StoreError::NotRepaired { file, problem })
     }
 
     /// Keeps bytes that are about to be replaced; the latest of a place stays.

@@ -20,7 +20,7 @@ use crate::env::{Disk, DiskFile, OpenMode};
 
 /// Bytes of one node.
 const NODE_LEN: usize = 32;
-const NODE_BYTES: u64 = 32;
+pub(super) const NODE_BYTES: u64 = 32;
 
 /// Levels with at least one node at the largest size, 2^53.
 const LEVELS_MAX: u8 = 54;

@@ -3,45 +3,70 @@
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::tree::{NodeHash, verify_consistency};
 
-use super::{ASK, Pass, Verifier};
+use super::{Pass, Verifier};
 use crate::env::Env;
-use crate::peers::{PAGE_BYTES, Source};
-use crate::store::{StoreError, Walk};
+use crate::peers::{ASK_MAX, PAGE_BYTES, Source};
+use crate::store::{Repaired, StoreError, Walk};
+
+/// Names damage of which the file is not known.
+const LEDGER: &str = "ledger";
+
+/// Whose entries a walk goes by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// These files', until they differ from what they should be.
+    Own,
+    /// Peers', each page of which is shown to lead to the signed root.
+    Peers,
+}
 
 impl<E: Env> Verifier<E> {
     /// Walks from the first entry to the size of the pass.
     ///
     /// While nothing differs the walk trusts these files, and the root at its end says whether it
-    /// was right to. From the first difference on a stretch counts only if it leads to that root.
+    /// was right to. If not, or if no peer's entries join what was walked so far, an earlier entry is
+    /// wrong in a way that all files agree on: nothing here is believed then.
     pub(super) async fn verify_ledger(&self, pass: &mut Pass) -> Result<(), StoreError> {
-        let reader = &self.cluster.reader;
+        if self.walk(pass, By::Own).await? {
+            return Ok(());
+        }
+        if !self.config.heal || !self.walk(pass, By::Peers).await? {
+            pass.left += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the walk led to the signed root.
+    async fn walk(&self, pass: &mut Pass, by: By) -> Result<bool, StoreError> {
         let mut walk = Walk::default();
         while walk.size() < pass.size {
-            let until = reader.file_end(walk.size()).min(pass.size);
-            let own = reader.unchecked(walk.size(), until, PAGE_BYTES)?;
-            if let Some(entries) = &own {
-                let stretch = reader.stretch(&walk, entries);
+            let until = self.repairer.file_end(walk.size()).min(pass.size);
+            let own = self.repairer.unchecked(walk.size(), until, PAGE_BYTES)?;
+            if let Some(entries) = own.as_ref().filter(|_| by == By::Own) {
+                let stretch = self.repairer.stretch(&walk, entries);
                 pass.read(entries.iter().map(Vec::len).sum()).await;
-                if reader.agrees(&stretch)? {
+                if self.repairer.agrees(&stretch)? {
                     walk = stretch.to;
                     continue;
                 }
             }
             let Some(next) = self.heal_ledger(pass, &walk, until).await? else {
-                // Without the entries here nothing can be said of those behind.
-                pass.left += 1;
-                reader.note_differing(&walk, own.as_deref(), until);
-                return Ok(());
+                self.repairer.note_differing(&walk, own.as_deref(), until);
+                return Ok(false);
             };
             walk = next;
         }
-        if walk.root() != pass.root {
-            // Every stretch agreed with itself, and together they are not what was signed.
-            pass.left += 1;
-            let (size, found) = (pass.size, walk.root());
-            tracing::error!(%size, signed = %pass.root, %found, "the ledger is not the signed one");
+        let signed = walk.root() == pass.root;
+        if !signed {
+            // Which entry it is shows only beside a peer's; until then all of them are suspect.
+            let place = Repaired {
+                file: LEDGER.to_owned(),
+                offset: 0,
+                seq: Seq(0),
+            };
+            pass.found.extend(self.repairer.note(&place));
         }
-        Ok(())
+        Ok(signed)
     }
 
     /// Writes the next stretch back as a peer has it; `None` when no peer could show one that joins.
@@ -54,7 +79,6 @@ impl<E: Env> Verifier<E> {
         if !self.config.heal {
             return Ok(None);
         }
-        let reader = &self.cluster.reader;
         for node in self.sources() {
             let from = Source {
                 node,
@@ -64,7 +88,7 @@ impl<E: Env> Verifier<E> {
             let page = match self
                 .cluster
                 .peers
-                .entries(from, range, pass.size, ASK)
+                .entries(from, range, pass.size, ASK_MAX)
                 .await
             {
                 Ok(page) => page,
@@ -74,17 +98,16 @@ impl<E: Env> Verifier<E> {
                 }
             };
             let entries: Vec<Vec<u8>> = page.entries.iter().map(|entry| entry.to_vec()).collect();
-            let stretch = reader.stretch(walk, &entries);
+            let stretch = self.repairer.stretch(walk, &entries);
             if !joins(pass, &stretch.to, until, &page.path) || stretch.to.size() == walk.size() {
                 tracing::error!(node, from = %walk.size(), "a peer sent entries that do not join");
                 continue;
             }
-            for repaired in reader.repair(&stretch)? {
-                pass.found.extend(reader.note_repaired(walk, &repaired));
-                let (file, offset) = (&repaired.file, repaired.offset);
-                tracing::warn!(file, offset, node, "written anew as a peer has it");
-                pass.repaired += 1;
-                self.metrics.verifier_repairs.inc();
+            for place in self.repairer.repair(&stretch)? {
+                pass.found.extend(self.repairer.note(&place));
+                let (file, offset, seq) = (&place.file, place.offset, place.seq);
+                tracing::warn!(file, offset, %seq, node, "written anew as a peer has it");
+                self.repaired(pass);
             }
             return Ok(Some(stretch.to));
         }

@@ -3,7 +3,9 @@
 //! One pass walks the ledger from its first entry to the newest checkpoint, computes the tree, and
 //! holds entries, offsets and nodes against it; then the notes; then the value of every result.
 //! What differs is fetched from a peer and accepted only if the tree it makes grows into the signed
-//! root: neither these files nor the peer are believed. Between two passes it rests, and a pass is
+//! root: neither these files nor the peer are believed. Files that agree with each other and not with
+//! that root, as somebody leaves them who edits an entry and all hashes above it, are found at the end
+//! of the walk; a second walk then takes every entry from peers. Between two passes it rests, and a pass is
 //! no faster than its pace, so that reading for safety does not cost the node its disk; once
 //! something is known to be damaged there is no pace and no rest.
 //!
@@ -27,11 +29,9 @@ use crate::cluster::Cluster;
 use crate::config::VerifierSection;
 use crate::env::Env;
 use crate::metrics::Metrics;
-use crate::peers::Source;
-use crate::store::{Damage, DamageKind, StoreError};
-
-/// One question to a peer.
-const ASK: Duration = Duration::from_secs(10);
+use crate::peers::{ASK_MAX, Source};
+use crate::store::{Damage, DamageKind, Repairer, StoreError};
+use crate::wal::EXIT_DISK;
 
 /// After a pass behind which there is damage still; twice as long after each that left some.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -40,6 +40,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Verifier<E: Env> {
     /// The node.
     pub cluster: Arc<Cluster<E>>,
+    /// Writes what was damaged.
+    pub repairer: Repairer<E::Disk>,
     /// How fast, how often, and whether anything is changed.
     pub config: VerifierSection,
     /// Passes and repairs are counted here.
@@ -94,6 +96,10 @@ impl<E: Env> Verifier<E> {
                     tracing::error!(left, "damage is left; the next pass tries again");
                     again.saturating_mul(2)
                 }
+                // A disk that failed to write or sync is not asked again.
+                Err(problem @ StoreError::NotRepaired { .. }) => {
+                    self.cluster.env.exit(EXIT_DISK, &problem.to_string())
+                }
                 Err(problem) => {
                     tracing::error!(%problem, "a pass of the verifier ended early");
                     again.saturating_mul(2)
@@ -128,7 +134,7 @@ impl<E: Env> Verifier<E> {
             for damage in &healed {
                 tracing::info!(file = damage.file, place = damage.place, "healed");
             }
-            self.cluster.reader.healed(&healed);
+            self.repairer.healed(&healed);
         }
         Ok(pass.left)
     }
@@ -165,8 +171,7 @@ impl<E: Env> Verifier<E> {
             match self.cluster.reader.checkpoint(size) {
                 Ok(note) => pass.read(note.map_or(0, |note| note.len())).await,
                 Err(StoreError::Damaged { .. }) if self.heal_note(size).await? => {
-                    pass.repaired += 1;
-                    self.metrics.verifier_repairs.inc();
+                    self.repaired(pass);
                 }
                 Err(StoreError::Damaged { .. }) => pass.left += 1,
                 Err(problem) => return Err(problem),
@@ -185,14 +190,19 @@ impl<E: Env> Verifier<E> {
                 node,
                 address: None,
             };
-            if let Ok(Some(note)) = self.cluster.peers.note(from, size, ASK).await
-                && self.cluster.reader.repair_note(size, &note)?
+            if let Ok(Some(note)) = self.cluster.peers.note(from, size, ASK_MAX).await
+                && self.repairer.repair_note(size, &note)?
             {
                 tracing::info!(%size, node, "a note was fetched");
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn repaired(&self, pass: &mut Pass) {
+        pass.repaired += 1;
+        self.metrics.verifier_repairs.inc();
     }
 
     /// Whom to ask, the leader first: it has most.

@@ -1,12 +1,11 @@
 //! Values: every result's bytes are here and hash to their name, or are fetched.
 
-use bytes::Bytes;
 use candor_ledger::fold::{Key, Prefix, Record, StateView as _, ViewError};
 
-use super::{ASK, Pass, Verifier};
+use super::{Pass, Verifier};
 use crate::env::Env;
-use crate::peers::{Source, ValueKey};
-use crate::store::{HashedValue, StoreError};
+use crate::peers::ValueKey;
+use crate::store::StoreError;
 
 /// Results looked at under one lock of the state.
 const RESULTS: usize = 256;
@@ -57,40 +56,22 @@ impl<E: Env> Verifier<E> {
         Ok((names, last))
     }
 
-    /// Asks one peer after another for what is missing; a value is what its name says, or none.
+    /// Fetches what is missing, unless nothing is to be changed.
     async fn fetch_values(
         &self,
         pass: &mut Pass,
-        mut missing: Vec<ValueKey>,
+        missing: Vec<ValueKey>,
     ) -> Result<(), StoreError> {
-        let sources = if self.config.heal {
-            self.sources()
+        let wanted = missing.len();
+        let missing = if self.config.heal && wanted > 0 {
+            let sources = self.sources();
+            let gathered = self.cluster.peers.gather(&sources, missing, &self.repairer);
+            gathered.await?
         } else {
-            Vec::new()
+            missing
         };
-        for node in sources {
-            let mut elsewhere = Vec::new();
-            while !missing.is_empty() {
-                let from = Source {
-                    node,
-                    address: None,
-                };
-                let Ok(found) = self.cluster.peers.values(from, &missing, ASK).await else {
-                    break;
-                };
-                if found.is_empty() {
-                    break;
-                }
-                for (name, value) in missing.drain(..found.len().min(missing.len())).zip(found) {
-                    if !self.take_value(pass, &name, value)? {
-                        elsewhere.push(name);
-                    }
-                }
-            }
-            missing.append(&mut elsewhere);
-            if missing.is_empty() {
-                break;
-            }
+        for _ in missing.len()..wanted {
+            self.repaired(pass);
         }
         for (tenant, hash) in &missing {
             pass.left += 1;
@@ -98,24 +79,5 @@ impl<E: Env> Verifier<E> {
             tracing::error!(tenant, hash, "no peer has the value of a result");
         }
         Ok(())
-    }
-
-    fn take_value(
-        &self,
-        pass: &mut Pass,
-        (tenant, hash): &ValueKey,
-        value: Option<Bytes>,
-    ) -> Result<bool, StoreError> {
-        let Some(value) = value else {
-            return Ok(false);
-        };
-        let value = HashedValue::of(&value);
-        if value.hash() != *hash {
-            return Ok(false);
-        }
-        self.cluster.reader.repair_value(tenant, value)?;
-        pass.repaired += 1;
-        self.metrics.verifier_repairs.inc();
-        Ok(true)
     }
 }
