@@ -32,6 +32,8 @@ pub struct Counts {
     pub reads: u64,
     /// Lookups that found nothing to serve.
     pub misses: u64,
+    /// Questions about the past, each of which may have disclosed what was a result then.
+    pub past_reads: u64,
     /// Offers of other bytes under the same conditions.
     pub conflicts: u64,
     /// Operations that the state forbade.
@@ -65,6 +67,7 @@ impl Counts {
     fn count(&mut self, body: &Body) {
         let count = match body {
             Body::Write(_) => &mut self.writes,
+            Body::ReadAsOf(_) => &mut self.past_reads,
             Body::ReadHit(_) => &mut self.reads,
             Body::ReadMiss(_) => &mut self.misses,
             Body::WriteConflict(_) => &mut self.conflicts,
@@ -112,13 +115,15 @@ impl fmt::Display for ComplianceReport {
             writes,
             reads,
             misses,
+            past_reads,
             conflicts,
             refusals,
             attestations,
         } = self.counts;
         writeln!(
             f,
-            "Results accepted: {writes}   disclosures: {reads}   lookups without result: {misses}\n\
+            "Results accepted: {writes}   disclosures: {reads}   lookups without result: {misses}   \
+             questions about the past: {past_reads}\n\
              Conflicting results offered: {conflicts}   refused operations: {refusals}   \
              findings of auditors: {attestations}"
         )?;
@@ -219,6 +224,13 @@ fn told(body: &Body) -> String {
                 write.version, write.output_len
             )
         }
+        Body::ReadAsOf(read) => match read.time {
+            Some(time) => format!("was shown to an auditor as it stood at {time}"),
+            None => format!(
+                "was shown to an auditor as it stood in a ledger of {} entries",
+                read.as_of
+            ),
+        },
         Body::ReadHit(hit) => format!("the result was disclosed (version {})", hit.version),
         Body::ReadMiss(miss) => format!("nothing was disclosed: {}", miss.reason.as_str()),
         Body::WriteConflict(_) => {

@@ -33,7 +33,8 @@ mod write;
 
 pub use cache::{
     ATTEST_CONTEXT, ATTEST_SIGNATURE_LEN, Attestation, Expire, MissReason, ModelSupersede,
-    REASON_LEN_MAX, ReadHit, ReadMiss, Revocation, Supersede, SupersedeBy, Verdict, WriteConflict,
+    REASON_LEN_MAX, ReadAsOf, ReadHit, ReadMiss, Revocation, Supersede, SupersedeBy, Verdict,
+    WriteConflict,
 };
 pub use log::{
     ClusterId, Former, Genesis, KeysChange, LogKeys, MEMBERS_MAX, Member, MemberChange, Params,
@@ -108,6 +109,8 @@ pub enum Body {
     ModelSupersede(ModelSupersede),
     /// `ledger.params`: the numbers of the rules change.
     Params(Box<ParamsChange>),
+    /// `cache.read_as_of`: what a lookup met at a moment of the past was disclosed.
+    ReadAsOf(ReadAsOf),
     /// `cache.read_hit`: a value was disclosed.
     ReadHit(ReadHit),
     /// `cache.read_miss`: nothing was disclosed.
@@ -240,6 +243,7 @@ impl Body {
             Self::Member(_) => Op::LedgerMember,
             Self::ModelSupersede(_) => Op::ModelSupersede,
             Self::Params(_) => Op::LedgerParams,
+            Self::ReadAsOf(_) => Op::CacheReadAsOf,
             Self::ReadHit(_) => Op::CacheReadHit,
             Self::ReadMiss(_) => Op::CacheReadMiss,
             Self::Refused(_) => Op::CacheRefused,
@@ -270,6 +274,7 @@ impl Body {
             | Self::Keys(_)
             | Self::Member(_)
             | Self::Params(_)
+            | Self::ReadAsOf(_)
             | Self::ReadHit(_)
             | Self::ReadMiss(_)
             | Self::Rules(_)
@@ -286,6 +291,7 @@ impl Body {
             Self::Member(body) => body.to_object(),
             Self::ModelSupersede(body) => body.to_object(),
             Self::Params(body) => body.to_object(),
+            Self::ReadAsOf(body) => body.to_object(),
             Self::ReadHit(body) => body.to_object(),
             Self::ReadMiss(body) => body.to_object(),
             Self::Refused(body) => body.to_object(),
@@ -303,6 +309,7 @@ impl Body {
         let f = &mut fields;
         let body = match op {
             Op::CacheExpire => Self::Expire(Expire::read(f)?),
+            Op::CacheReadAsOf => Self::ReadAsOf(ReadAsOf::read(f)?),
             Op::CacheReadHit => Self::ReadHit(ReadHit::read(f)?),
             Op::CacheReadMiss => Self::ReadMiss(ReadMiss::read(f)?),
             Op::CacheRefused => Self::Refused(Box::new(Refused::read(f)?)),

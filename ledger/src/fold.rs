@@ -34,10 +34,10 @@ pub use evolve::{evolve, evolve_all};
 pub use history::{HistoryError, Past, past};
 pub use lookup::{lifecycle, log, lookup, resolve_prefix};
 pub use operation::{
-    Admin, Attest, Change, Get, Item, ModelSupersede, Operation, Request, RequestError, Revoke,
-    Set, Stamp, Supersede,
+    Admin, Attest, Change, Get, Item, ModelSupersede, Operation, ReadAsOf, Request, RequestError,
+    Revoke, Set, Stamp, Supersede,
 };
-pub use outcome::{Answer, Answered, ChangeError, Hit, Miss, Outcome, Ticked};
+pub use outcome::{Answer, Answered, ChangeError, Hit, Miss, Outcome, PastRead, Ticked};
 pub use rules::{Effective, RULES_KNOWN, RULES_V1, SUCCESSORS_MAX, effective, model_of};
 pub use state::{
     Cascade, Changes, CodecError, DedupFloor, Held, Key, KeysetName, Lifecycle, LogState,

@@ -16,7 +16,8 @@ use candor_ledger::fingerprint::NAME_LEN_MAX;
 use serde_json::{Value, json};
 
 /// Keys that may be missing from a body; each may also be there.
-const OPTIONAL: [&str; 9] = [
+const OPTIONAL: [&str; 10] = [
+    "as_of_time",
     "decision",
     "former",
     "input_tokens",

@@ -10,6 +10,7 @@ pub fn entry_of(outcome: &Outcome) -> Option<Seq> {
         Outcome::Done { seq } => *seq,
         Outcome::Hit(hit) => Some(hit.seq),
         Outcome::Miss(miss) => Some(miss.seq),
+        Outcome::PastRead(read) => Some(read.seq),
         _ => None,
     }
 }
@@ -44,6 +45,7 @@ pub fn name(outcome: &Outcome) -> &'static str {
         Outcome::Malformed(_) => "malformed",
         Outcome::Miss(_) => "miss",
         Outcome::NotInitialised => "not_initialised",
+        Outcome::PastRead(_) => "past_read",
         Outcome::RequestIdAhead { .. } => "request_id_ahead",
         Outcome::RequestIdReused { .. } => "request_id_reused",
         Outcome::RequestIdStale { .. } => "request_id_stale",

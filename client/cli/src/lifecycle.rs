@@ -251,6 +251,13 @@ fn told(trail: &AuditTrail, event: &TrailEntry) -> (&'static str, String) {
     let actor = shown(&event.entry.actor);
     match &event.entry.body {
         Body::Write(write) => ("WRITE", write_text(trail, event, write)),
+        Body::ReadAsOf(read) => {
+            let moment = match read.time {
+                Some(moment) => time(moment, true),
+                None => format!("size {}", read.as_of),
+            };
+            ("PAST", format!("client={actor} as_of={}", quoted(&moment)))
+        }
         Body::ReadHit(_) => {
             let verified = if is_write_verified(trail, event) {
                 "true"

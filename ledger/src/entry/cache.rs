@@ -10,6 +10,7 @@ use crate::canonical::{Object, Value};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, TreeSize};
 use crate::text;
+use crate::time::Micros;
 
 /// The longest reason of a supersession, revocation, reinstatement or key rotation, in bytes.
 ///
@@ -21,6 +22,19 @@ pub const ATTEST_SIGNATURE_LEN: usize = 64;
 
 /// The first line of what an auditor signs: its key signs nothing else.
 pub const ATTEST_CONTEXT: &str = "candor.attest.v1";
+
+/// `cache.read_as_of`: an auditor was answered what a lookup met at a moment of the past, with the
+/// value where one was ACTIVE then and is still kept.
+///
+/// What was answered is not repeated: it follows from the entries before [`ReadAsOf::as_of`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAsOf {
+    /// Of how many entries the answer is; from 1 to the entry's own position.
+    pub as_of: TreeSize,
+    /// The time that deadlines were held against, where the moment was named by a time; else it is
+    /// that of entry `as_of - 1`. Not after the entry's own.
+    pub time: Option<Micros>,
+}
 
 /// `cache.read_hit`: the value of an ACTIVE result may be disclosed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +175,24 @@ pub enum Verdict {
     Proved,
     /// Shown to be wrong.
     Refuted,
+}
+
+impl ReadAsOf {
+    pub(super) fn to_object(self) -> Object {
+        members([
+            ("as_of", Some(int(self.as_of.0))),
+            ("as_of_time", self.time.map(|time| time.to_string().into())),
+        ])
+    }
+
+    pub(super) fn read(fields: &mut Fields) -> Result<Self, EntryError> {
+        Ok(Self {
+            as_of: TreeSize(fields.int("as_of")?),
+            time: fields.optional("as_of_time", |fields, key| {
+                fields.parsed(key, |text| Micros::parse(text).ok())
+            })?,
+        })
+    }
 }
 
 impl ReadHit {

@@ -5,6 +5,8 @@ use core::fmt;
 pub enum Op {
     /// `cache.expire`
     CacheExpire,
+    /// `cache.read_as_of`
+    CacheReadAsOf,
     /// `cache.read_hit`
     CacheReadHit,
     /// `cache.read_miss`
@@ -41,8 +43,9 @@ pub enum Op {
 
 impl Op {
     /// Every operation, in the order of the words.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CacheExpire,
+        Self::CacheReadAsOf,
         Self::CacheReadHit,
         Self::CacheReadMiss,
         Self::CacheRefused,
@@ -65,6 +68,7 @@ impl Op {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::CacheExpire => "cache.expire",
+            Self::CacheReadAsOf => "cache.read_as_of",
             Self::CacheReadHit => "cache.read_hit",
             Self::CacheReadMiss => "cache.read_miss",
             Self::CacheRefused => "cache.refused",

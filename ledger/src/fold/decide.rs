@@ -5,7 +5,7 @@ use super::dedup::Asker;
 use super::operation::{
     Admin, Change, Get, Item, Operation, Request, RequestError, Stamp, request_digest,
 };
-use super::outcome::{Answered, ChangeError, Hit, Miss, Outcome};
+use super::outcome::{Answered, ChangeError, Hit, Miss, Outcome, PastRead};
 use super::rules::{
     Effective, RULES_KNOWN, SetVerdict, check_genesis, effective, judge_change, judge_reinstate,
     judge_revoke, judge_set, judge_supersede, refuse_fields, refuse_model_supersede,
@@ -20,7 +20,7 @@ use crate::entry::{
     SupersedeBy, Write, WriteConflict, name_problem,
 };
 use crate::fingerprint::Pattern;
-use crate::ids::Seq;
+use crate::ids::{Seq, TreeSize};
 use crate::time::Micros;
 
 /// Decides the items of one command, one after the other, each over the state that those before it
@@ -149,8 +149,10 @@ fn decide_request<V: StateView>(
         return Ok(Outcome::Malformed(error));
     }
     let mut case = Case::open(transaction, log, request)?;
-    if let Operation::Get(get) = &request.operation {
-        return case.get(get);
+    match &request.operation {
+        Operation::Get(get) => return case.get(get),
+        Operation::ReadAsOf(read) => return case.read_as_of(read.moment),
+        _ => {}
     }
     let Some(draft) = request.draft() else {
         return Err(DecideError::Bug("a request without a draft".to_owned()));
@@ -236,6 +238,17 @@ impl<'t, 'a, V: StateView> Case<'t, 'a, V> {
                 Err(DecideError::Bug(format!("a lookup that finds {state}")))
             }
         }
+    }
+
+    /// The entry alone: what a lookup met then is told from the entries before that moment, which the
+    /// state does not keep.
+    fn read_as_of(&mut self, moment: entry::ReadAsOf) -> Result<Outcome, DecideError> {
+        let problem = past_problem(self.record.pattern(), moment, self.log.size, self.time);
+        if let Some(problem) = problem {
+            return Ok(Outcome::Malformed(problem));
+        }
+        let Appended { seq, time, .. } = self.append(Body::ReadAsOf(moment))?;
+        Ok(Outcome::PastRead(PastRead { seq, time }))
     }
 
     /// A request that takes effect once: an entry says what it did, or why it could not.
@@ -412,6 +425,29 @@ fn lookup_problem(pattern: Option<Pattern>, get: &Get) -> Option<RequestError> {
         (Pattern::Exact, Some(_)) => {
             problem("original_prompt_hash", "has no place in pattern `exact`")
         }
+        _ => None,
+    }
+}
+
+/// Why a question about the past makes no sense here: `result-only` records answer no lookup, then or
+/// now, and what is asked about has to be past.
+fn past_problem(
+    pattern: Option<Pattern>,
+    moment: entry::ReadAsOf,
+    size: TreeSize,
+    now: Micros,
+) -> Option<RequestError> {
+    let refuse = |field, problem| Some(RequestError { field, problem });
+    if pattern == Some(Pattern::ResultOnly) {
+        let problem = "has pattern `result-only`, which cannot be looked up".to_owned();
+        return refuse("fingerprint", problem);
+    }
+    if moment.as_of > size {
+        let problem = format!("is `{}`, more than the {size} entries", moment.as_of);
+        return refuse("as_of", problem);
+    }
+    match moment.time {
+        Some(time) if time > now => refuse("as_of_time", format!("is `{time}`, after `{now}`")),
         _ => None,
     }
 }

@@ -24,7 +24,8 @@ pub(super) fn effect(before: &ResultRecord, entry: &Entry) -> Option<ResultRecor
         Body::Revoke(_) => revoke(&mut after)?,
         Body::Supersede(body) => supersede(&mut after, body)?,
         Body::Write(body) => write(&mut after, body, entry),
-        Body::ReadHit(_)
+        Body::ReadAsOf(_)
+        | Body::ReadHit(_)
         | Body::ReadMiss(_)
         | Body::Refused(_)
         | Body::Verify(_)

@@ -40,6 +40,8 @@ pub enum FoldError {
 pub enum Rule {
     /// Who may do what: `log` the log's own operations, clients all others.
     Actor,
+    /// A question about the past names a moment that is past.
+    AsOf,
     /// What a supersession by the log follows from.
     Cause,
     /// Changes of the log change something, and only to what is allowed.
@@ -95,6 +97,7 @@ impl Rule {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Actor => "actor",
+            Self::AsOf => "as of",
             Self::Cause => "cause",
             Self::Change => "change",
             Self::Deadline => "deadline",

@@ -82,10 +82,12 @@ pub struct Request {
 pub enum Operation {
     /// Record an auditor's signed finding.
     Attest(Box<Attest>),
-    /// Look a result up: the only one that is decided anew each time.
+    /// Look a result up: decided anew each time.
     Get(Get),
     /// Have all results of a model version give way.
     ModelSupersede(Box<ModelSupersede>),
+    /// Ask what a lookup met in the past; decided anew each time, as a lookup.
+    ReadAsOf(ReadAsOf),
     /// Allow a revoked output again.
     Reinstate(Revoke),
     /// Forbid an output.
@@ -103,6 +105,15 @@ pub struct Get {
     pub fingerprint: Fingerprint,
     /// How the asker's prompt led to the canonical one; exactly for pattern `semantic`.
     pub semantic: Option<SemanticMatch>,
+}
+
+/// Arguments of a question about the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadAsOf {
+    /// Of the computation.
+    pub fingerprint: Fingerprint,
+    /// The moment; see [`entry::ReadAsOf`].
+    pub moment: entry::ReadAsOf,
 }
 
 /// Arguments of a set. The value's bytes travel beside it.
@@ -203,6 +214,7 @@ impl Request {
         match &self.operation {
             Operation::Attest(attest) => self.validate_attest(attest, origin),
             Operation::Get(_) => Ok(()),
+            Operation::ReadAsOf(read) => read.validate(),
             Operation::ModelSupersede(supersede) => supersede.validate(),
             Operation::Reinstate(revoke) | Operation::Revoke(revoke) => {
                 check("reason", text_problem(&revoke.reason, REASON_LEN_MAX))
@@ -217,6 +229,7 @@ impl Request {
         match &self.operation {
             Operation::Attest(attest) => attest.subject.clone(),
             Operation::Get(get) => Subject::Fingerprint(get.fingerprint),
+            Operation::ReadAsOf(read) => Subject::Fingerprint(read.fingerprint),
             Operation::ModelSupersede(supersede) => Subject::Model(supersede.from.clone()),
             Operation::Reinstate(revoke) | Operation::Revoke(revoke) => {
                 Subject::Fingerprint(revoke.fingerprint)
@@ -239,7 +252,7 @@ impl Request {
     pub(super) fn draft(&self) -> Option<Body> {
         Some(match &self.operation {
             Operation::Attest(attest) => Body::Verify(Box::new(attest.to_body())),
-            Operation::Get(_) => return None,
+            Operation::Get(_) | Operation::ReadAsOf(_) => return None,
             Operation::ModelSupersede(supersede) => Body::ModelSupersede(supersede.to_body()),
             Operation::Reinstate(revoke) => Body::Reinstate(revoke.to_body()),
             Operation::Revoke(revoke) => Body::Revoke(revoke.to_body()),
@@ -261,6 +274,20 @@ impl Request {
             Ok(())
         } else {
             refuse("signature", "does not verify under `auditor`")
+        }
+    }
+}
+
+impl ReadAsOf {
+    fn validate(&self) -> Result<(), RequestError> {
+        let entry::ReadAsOf { as_of, time } = self.moment;
+        if as_of == TreeSize(0) {
+            return refuse("as_of", "is `0`: nothing was there to be asked");
+        }
+        check("as_of", number_problem(as_of.0))?;
+        match time {
+            Some(time) if time > Micros::MAX => refuse("as_of_time", "is after the year 9999"),
+            _ => Ok(()),
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Outcome {
     Miss(Miss),
     /// No entry: nothing but a genesis can be first.
     NotInitialised,
+    /// A question about the past may be answered: its entry stands.
+    PastRead(PastRead),
     /// No entry: the id's time is more than `max_skew` after ledger time. If it was sent once only,
     /// the request did nothing and may be made again under another id.
     RequestIdAhead {
@@ -78,6 +80,16 @@ pub struct Miss {
     pub time: Micros,
     /// Why.
     pub reason: MissReason,
+}
+
+/// A question about the past stands in the ledger. What the answer is, only the entries tell: the state
+/// that decides is that of the present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PastRead {
+    /// The `cache.read_as_of`.
+    pub seq: Seq,
+    /// Its time.
+    pub time: Micros,
 }
 
 /// The answer to a state-changing request, with the entry that recorded it.

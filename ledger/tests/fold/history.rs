@@ -12,8 +12,8 @@ use candor_ledger::fold::{
 use candor_ledger::ids::{Seq, TreeSize};
 
 use crate::support::{
-    ACTOR, TENANT, World, attest_by_anyone, exact_of, get, model, model_supersede, request_id,
-    result_only, revocation, set, stamp, subject, supersede,
+    ACTOR, TENANT, World, attest_by_anyone, exact_of, get, model, model_supersede, read_as_of,
+    request_id, result_only, revocation, set, stamp, subject, supersede,
 };
 
 const MODELS: usize = 8;
@@ -79,6 +79,7 @@ fn busy(random: &mut Random, all: &[FingerprintFields]) -> World {
                 model_supersede(from, to)
             }
             164..168 => attest_by_anyone(subject(a)),
+            180..184 => read_as_of(a.fingerprint(), 1),
             168..175 => {
                 world.tick();
                 continue;

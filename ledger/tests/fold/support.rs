@@ -4,12 +4,12 @@ use std::sync::Mutex;
 
 use candor_ledger::digest::{DigestAlgorithm, TaggedDigest, sha3_256};
 use candor_ledger::entry::{
-    ClusterId, Entry, Genesis, LogKeys, Member, Model, Subject, Told, Verdict,
+    self, ClusterId, Entry, Genesis, LogKeys, Member, Model, Subject, Told, Verdict,
 };
 use candor_ledger::fingerprint::{ExactFields, Fingerprint, FingerprintFields, ResultOnlyFields};
 use candor_ledger::fold::{
     self, Attest, Decision, Get, Item, MemoryState, ModelSupersede, Operation, Outcome, Params,
-    RULES_V1, Request, Revoke, Set, Stamp, Supersede,
+    RULES_V1, ReadAsOf, Request, Revoke, Set, Stamp, Supersede,
 };
 use candor_ledger::ids::{NodeId, RequestId, TreeSize};
 use candor_ledger::time::Micros;
@@ -249,6 +249,17 @@ pub(crate) fn get(fingerprint: Fingerprint) -> Operation {
     Operation::Get(Get {
         fingerprint,
         semantic: None,
+    })
+}
+
+/// A question about the ledger of so many entries.
+pub(crate) fn read_as_of(fingerprint: Fingerprint, size: u64) -> Operation {
+    Operation::ReadAsOf(ReadAsOf {
+        fingerprint,
+        moment: entry::ReadAsOf {
+            as_of: TreeSize(size),
+            time: None,
+        },
     })
 }
 

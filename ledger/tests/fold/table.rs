@@ -5,8 +5,8 @@ use candor_ledger::fingerprint::{Fingerprint, FingerprintFields};
 use candor_ledger::fold::{self, Effective, Operation, Outcome, Params};
 
 use crate::support::{
-    TENANT, World, attest_by_anyone, exact, exact_of, get, model, model_supersede, result_only,
-    revocation, set, subject, supersede,
+    TENANT, World, attest_by_anyone, exact, exact_of, get, model, model_supersede, read_as_of,
+    result_only, revocation, set, subject, supersede,
 };
 
 const FORMAT: &str = include_str!("../../FORMAT.md");
@@ -15,7 +15,7 @@ const TTL_MS: u64 = 60_000;
 #[test]
 fn every_cell_of_the_table_of_operations_and_states_holds() {
     let rows = table(FORMAT, "| operation | ABSENT |");
-    assert_eq!(rows.len(), 13, "the heading and twelve operations");
+    assert_eq!(rows.len(), 14, "the heading and thirteen operations");
     let (states, operations) = rows.split_first().unwrap();
     let mut cells = 0;
     for row in operations {
@@ -27,7 +27,7 @@ fn every_cell_of_the_table_of_operations_and_states_holds() {
             cells += 1;
         }
     }
-    assert_eq!(cells, 12 * 8);
+    assert_eq!(cells, 13 * 8);
 }
 
 /// A ledger whose subject is in the state of a column.
@@ -132,6 +132,7 @@ impl Case {
         let (fields, fingerprint) = (self.fields.clone(), self.fields.fingerprint());
         Some(match operation {
             "get" => get(fingerprint),
+            "get as of" => read_as_of(fingerprint, 1),
             "set A" => set(fields, "A", TTL_MS),
             "set B" => set(fields, "B", TTL_MS),
             "set R" => set(fields, "R", TTL_MS),

@@ -6,7 +6,7 @@ use candor_ledger::entry::{Body, Entry, SemanticMatch, Subject, SupersedeBy, Tol
 use candor_ledger::fingerprint::Fingerprint;
 use candor_ledger::fold::{
     self, Admin, Answer, Attest, Change, Get, Item, MemoryState, ModelSupersede, Operation,
-    Outcome, RULES_V1, Request, Revoke, Set, Stamp, Supersede,
+    Outcome, RULES_V1, ReadAsOf, Request, Revoke, Set, Stamp, Supersede,
 };
 use candor_ledger::ids::RequestId;
 use candor_ledger::time::Micros;
@@ -76,6 +76,7 @@ fn shown(outcome: &Outcome) -> String {
         Outcome::Hit(_) => return "hit".to_owned(),
         Outcome::Malformed(_) => return "malformed".to_owned(),
         Outcome::Miss(miss) => return format!("miss {}", miss.reason.as_str()),
+        Outcome::PastRead(_) => return "past_read".to_owned(),
         Outcome::RequestIdAhead { .. } => return "request_id_ahead".to_owned(),
         Outcome::RequestIdReused { .. } => return "request_id_reused".to_owned(),
         Outcome::RequestIdStale { .. } => return "request_id_stale".to_owned(),
@@ -136,6 +137,16 @@ fn operation(asked: &Value) -> Operation {
         return Operation::Get(Get {
             fingerprint: Fingerprint::parse(about).unwrap(),
             semantic: semantic(&asked["args"]),
+        });
+    }
+    if op == "cache.read_as_of" {
+        let Body::ReadAsOf(moment) = body(op, about, &asked["args"]) else {
+            panic!("a question about the past")
+        };
+        let fingerprint = Fingerprint::parse(about).unwrap();
+        return Operation::ReadAsOf(ReadAsOf {
+            fingerprint,
+            moment,
         });
     }
     let mut args = asked["args"].clone();

@@ -325,6 +325,8 @@ class Ledger:
         who = (tenant, subject, request["actor"], request["request_id"])
         if request["op"] == "get":
             return self.get(request, who)
+        if request["op"] == "cache.read_as_of":
+            return self.read_as_of(request, who)
         digest = tag(
             sha3(
                 jcs(
@@ -391,6 +393,18 @@ class Ledger:
         if state == "expired":
             result["state"] = "expired"
         return "miss " + state
+
+    def read_as_of(self, request, who):
+        result = self.results.get((request["tenant"], request["subject"]))
+        args = request["args"]
+        if result and result["pattern"] == "result-only":
+            return "malformed"
+        if not 1 <= args["as_of"] <= len(self.lines):
+            return "malformed"
+        if args.get("as_of_time", "") > shown_time(self.now()):
+            return "malformed"
+        self.append("cache.read_as_of", args, *who)
+        return "past_read"
 
     def judge(self, request, state):
         """What is appended, or `reason_code` with what it rests on."""
@@ -697,6 +711,16 @@ def told_story():
     run(ask("cache.write", named(record), written(record, "fraud")))
     run(ask("cache.write", named(record), written(record, "fraud")))
     run(ask("get", named(record), {}))
+    now = shown_time(story.time)
+    run(ask("cache.read_as_of", named(one), {"as_of": 2}, actor="auditor"))
+    run(ask("cache.read_as_of", named(fields("never")), {"as_of": 3, "as_of_time": now}))
+    run(
+        ask("cache.read_as_of", named(one), {"as_of": 0}),
+        ask("cache.read_as_of", named(one), {"as_of": 999}),
+        ask("cache.read_as_of", named(one), {"as_of": 3, "as_of_time": shown_time(story.time + 1)}),
+        ask("cache.read_as_of", named(record), {"as_of": 3}),
+        ask("cache.read_as_of", named(like), {"as_of": len(story.ledger.lines)}),
+    )
     run(ask("cache.supersede", named(one), {"successor": named(three), "reason": "better"}))
     run(ask("cache.write", named(three), written(three, "Paris, France")))
     run(ask("cache.supersede", named(one), {"successor": named(three), "reason": "better"}))
@@ -766,8 +790,8 @@ def drawn_story(seed, commands):
             semantic = {"original_prompt_hash": tag(sha3(b"p")), "similarity": "0.9"}
         subject, output = named(f), rng.choice(["o1", "o2", "o3"])
         kind = rng.choices(
-            ["get", "set", "supersede", "revoke", "reinstate", "model", "verify"],
-            [8, 10, 1, 4, 4, 0.25, 1],
+            ["get", "set", "supersede", "revoke", "reinstate", "model", "verify", "as of"],
+            [8, 10, 1, 4, 4, 0.25, 1, 1],
         )[0]
         tenant = rng.choice(["acme"] * 4 + ["other"])
         actor = rng.choice(["service-a", "service-b"])
@@ -795,6 +819,8 @@ def drawn_story(seed, commands):
             args = {"from": model(f"checkpoint-{a}"), "to": model(f"checkpoint-{b}"), "reason": "r"}
             return ask("model.supersede", model_text(args["from"]), args)
         size = rng.choice([1, len(story.ledger.lines), len(story.ledger.lines) + 50])
+        if kind == "as of":
+            return ask("cache.read_as_of", subject, {"as_of": size})
         return ask("cache.verify", subject, attested(subject, size, tenant=tenant))
 
     for _ in range(commands):

@@ -3,14 +3,16 @@
 use candor_ledger::decimal::Decimal;
 use candor_ledger::digest::TaggedDigest;
 use candor_ledger::entry::{
-    KeysChange, LogKeys, Member, MemberChange, Model, Params, ParamsChange, RulesChange,
+    self, KeysChange, LogKeys, Member, MemberChange, Model, Params, ParamsChange, RulesChange,
     SemanticMatch, Subject, Told, Verdict,
 };
 use candor_ledger::fingerprint::{ExactFields, Fingerprint, FingerprintFields, ResultOnlyFields};
 use candor_ledger::fold::{
-    Admin, Attest, Change, Get, ModelSupersede, Operation, Request, Revoke, Set, Supersede,
+    Admin, Attest, Change, Get, ModelSupersede, Operation, ReadAsOf, Request, Revoke, Set,
+    Supersede,
 };
 use candor_ledger::ids::{NodeId, RequestId, TreeSize};
+use candor_ledger::time::Micros;
 
 use super::CommandError;
 use super::codec::{Reader, Writer};
@@ -67,6 +69,12 @@ pub(super) fn write(to: &mut Writer, request: &Request) {
             to.raw(&attest.auditor);
             to.raw(&attest.signature);
         }
+        Operation::ReadAsOf(read) => {
+            to.u8(8);
+            to.raw(&read.fingerprint.0);
+            to.u64(read.moment.as_of.0);
+            to.option(read.moment.time, |to, time| to.u64(time.0));
+        }
     }
 }
 
@@ -107,6 +115,13 @@ pub(super) fn read(from: &mut Reader) -> Result<Request, CommandError> {
             auditor: from.array()?,
             signature: from.array()?,
         })),
+        8 => Operation::ReadAsOf(ReadAsOf {
+            fingerprint: Fingerprint(from.array()?),
+            moment: entry::ReadAsOf {
+                as_of: TreeSize(from.u64()?),
+                time: from.option(Reader::u64)?.map(Micros),
+            },
+        }),
         _ => return Err(CommandError::Malformed("unknown operation")),
     };
     Ok(Request {

@@ -3,12 +3,13 @@
 use candor_ledger::decimal::Decimal;
 use candor_ledger::digest::TaggedDigest;
 use candor_ledger::entry::{
-    ClusterId, KeysChange, LogKeys, Member, MemberChange, Model, Params, ParamsChange, RulesChange,
-    SemanticMatch, Subject, Told, Verdict,
+    self, ClusterId, KeysChange, LogKeys, Member, MemberChange, Model, Params, ParamsChange,
+    RulesChange, SemanticMatch, Subject, Told, Verdict,
 };
 use candor_ledger::fingerprint::{ExactFields, Fingerprint, FingerprintFields, ResultOnlyFields};
 use candor_ledger::fold::{
-    Admin, Attest, Change, Get, ModelSupersede, Operation, Request, Revoke, Set, Supersede,
+    Admin, Attest, Change, Get, ModelSupersede, Operation, ReadAsOf, Request, Revoke, Set,
+    Supersede,
 };
 use candor_ledger::ids::{NodeId, RequestId, TreeSize};
 
@@ -25,6 +26,16 @@ fn exact() -> ExactFields {
         hardware_class: "cpu".to_owned(),
         parameters: "{}".to_owned(),
     }
+}
+
+fn past(time: Option<Micros>) -> Operation {
+    Operation::ReadAsOf(ReadAsOf {
+        fingerprint: Fingerprint([1; 32]),
+        moment: entry::ReadAsOf {
+            as_of: TreeSize(5),
+            time,
+        },
+    })
 }
 
 fn operations() -> Vec<Operation> {
@@ -104,6 +115,8 @@ fn operations() -> Vec<Operation> {
             auditor: [2; 32],
             signature: [3; 64],
         })),
+        past(None),
+        past(Some(Micros(7))),
     ]
 }
 

@@ -43,6 +43,7 @@ pub(super) fn operation_name(operation: &Operation) -> &'static str {
         Operation::Attest(_) => "attest",
         Operation::Get(_) => "get",
         Operation::ModelSupersede(_) => "supersede_model",
+        Operation::ReadAsOf(_) => "get_as_of",
         Operation::Reinstate(_) => "reinstate",
         Operation::Revoke(_) => "revoke",
         Operation::Set(_) => "set",

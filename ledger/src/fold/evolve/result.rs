@@ -2,8 +2,8 @@
 
 use super::Step;
 use crate::entry::{
-    Body, Expire, ReadHit, ReadMiss, Refusal, Revocation, State, Supersede, SupersedeBy, Write,
-    WriteConflict,
+    Body, Expire, ReadAsOf, ReadHit, ReadMiss, Refusal, Revocation, State, Supersede, SupersedeBy,
+    Write, WriteConflict,
 };
 use crate::fingerprint::{Fingerprint, Pattern};
 use crate::fold::effect::effect;
@@ -16,6 +16,7 @@ use crate::fold::rules::{
 use crate::fold::state::{
     Cascade, Changes, Key, Prefix, Record, ResultRecord, Standing, StateView, get_model_superseded,
 };
+use crate::ids::TreeSize;
 
 impl<V: StateView> Step<'_, V> {
     /// The record after the entry, and what the client is answered.
@@ -44,6 +45,7 @@ impl<V: StateView> Step<'_, V> {
         let now = effective(self.view, &self.entry.tenant, before, self.entry.time)?;
         match &self.entry.body {
             Body::Expire(body) => self.expire(fingerprint, before, *body),
+            Body::ReadAsOf(body) => self.read_as_of(before, *body),
             Body::ReadHit(body) => self.read_hit(before, &now, body),
             Body::ReadMiss(body) => self.read_miss(before, &now, body),
             Body::Refused(body) => {
@@ -171,6 +173,27 @@ impl<V: StateView> Step<'_, V> {
             return Err(self.broken(Rule::Reason, expected, &body.reason));
         }
         Ok(None)
+    }
+
+    /// The state of then is not at hand: only that there was one, for anybody to tell.
+    fn read_as_of(
+        &self,
+        before: &ResultRecord,
+        body: ReadAsOf,
+    ) -> Result<Option<Answer>, FoldError> {
+        self.check_lookup(before)?;
+        let size = self.log.size;
+        if body.as_of == TreeSize(0) || body.as_of > size {
+            let expected = format!("1 to `{size}` entries");
+            return Err(self.broken(Rule::AsOf, expected, body.as_of));
+        }
+        match body.time {
+            Some(time) if time > self.entry.time => {
+                let expected = format!("`{}` or earlier", self.entry.time);
+                Err(self.broken(Rule::AsOf, expected, time))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn check_lookup(&self, before: &ResultRecord) -> Result<Option<Pattern>, FoldError> {

@@ -3,12 +3,12 @@
 use candor_ledger::decimal::Decimal;
 use candor_ledger::digest::TaggedDigest;
 use candor_ledger::entry::{
-    Body, Expire, MissReason, ModelSupersede, ReadHit, SemanticMatch, Subject, Supersede,
+    Body, Expire, MissReason, ModelSupersede, ReadAsOf, ReadHit, SemanticMatch, Subject, Supersede,
     SupersedeBy, Write, WriteConflict,
 };
 use candor_ledger::fingerprint::FingerprintFields;
 use candor_ledger::fold::{self, Operation, Params, Rule};
-use candor_ledger::ids::Seq;
+use candor_ledger::ids::{Seq, TreeSize};
 
 use super::{
     REQUEST, Scene, TTL_MS, accepted, forge, miss, refused, revoke_body, supersede_body, write,
@@ -17,6 +17,28 @@ use super::{
 use crate::support::{
     TENANT, World, exact, model, model_supersede, output, revocation, set, subject,
 };
+
+#[test]
+fn a_question_about_the_past_names_a_past_and_no_record_that_answers_none() {
+    let scene = Scene::new();
+    let world = &scene.world;
+    let size = TreeSize(u64::try_from(world.lines.len()).unwrap());
+    let asked = |fields: &FingerprintFields, as_of, time| {
+        scene.forge(fields, Body::ReadAsOf(ReadAsOf { as_of, time }))
+    };
+    for as_of in [TreeSize(1), size] {
+        for time in [None, Some(world.now)] {
+            accepted(world, &asked(&scene.active, as_of, time));
+            accepted(world, &asked(&exact("never"), as_of, time));
+            refused(world, &asked(&scene.record, as_of, time), Rule::State);
+        }
+    }
+    for as_of in [TreeSize(0), TreeSize(size.0 + 1)] {
+        refused(world, &asked(&scene.active, as_of, None), Rule::AsOf);
+    }
+    let later = Some(world.now.plus_millis(1));
+    refused(world, &asked(&scene.active, size, later), Rule::AsOf);
+}
 
 #[test]
 fn only_what_is_active_at_its_place_is_disclosed() {
