@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use candor_ledger::signature::Algorithm;
 use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// Check a Candor ledger, or a piece of evidence from one, with public keys alone.
 ///
@@ -33,6 +34,7 @@ pub(crate) enum Output {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Completions(CompletionsArgs),
     Ledger(LedgerArgs),
     Policy(PolicyArgs),
     Verify(VerifyArgs),
@@ -156,6 +158,17 @@ impl Distrust {
         };
         self.families.iter().map(algorithm).collect()
     }
+}
+
+/// Print what makes a shell complete commands and options.
+///
+/// bash: `candor-audit completions bash > ~/.local/share/bash-completion/completions/candor-audit`;
+/// zsh: into a file `_candor-audit` of a folder in `$fpath`; fish: into
+/// `~/.config/fish/completions/candor-audit.fish`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell.
+    pub(crate) shell: Shell,
 }
 
 /// Look at a trust policy, or export it.

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 mod args;
 mod folder;
@@ -17,7 +17,7 @@ mod tiles;
 mod trust;
 mod verify;
 
-use args::{Args, Command};
+use args::{Args, Command, CompletionsArgs};
 use read::CouldNotRead;
 
 /// The exit status for a file that cannot be read, or is not what it should be: could not check.
@@ -26,6 +26,7 @@ const COULD_NOT_CHECK: u8 = 3;
 fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
+        Command::Completions(completions) => Ok(print_completions(completions)),
         Command::Ledger(ledger) => ledger::run(ledger, args.output),
         Command::Policy(policy) => policy::run(policy, args.output),
         Command::Verify(verify) => verify::run(verify, args.output),
@@ -37,6 +38,18 @@ fn main() -> ExitCode {
             ExitCode::from(COULD_NOT_CHECK)
         }
     }
+}
+
+fn print_completions(args: &CompletionsArgs) -> u8 {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        args.shell,
+        &mut Args::command(),
+        "candor-audit",
+        &mut script,
+    );
+    read::print(&String::from_utf8_lossy(&script));
+    0
 }
 
 /// What every command comes to: an exit status, or why it never got to a verdict.

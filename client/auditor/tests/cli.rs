@@ -570,3 +570,19 @@ fn checkpoints_taken_away_are_missed_and_a_cut_off_tail_is_no_crime() {
     assert_eq!(report["exit_code"], 0);
     assert!(report["caveats"].to_string().contains("entries/.DS_Store"));
 }
+
+#[test]
+fn completions_know_the_commands_and_bash_reads_them() {
+    let desk = Desk::new();
+    let script = text(&desk.run(&["completions", "bash"]));
+    assert!(script.contains("verify") && script.contains("--trust"));
+    fs::write(desk.path("completions"), script).unwrap();
+    let mut bash = Command::new("bash");
+    bash.args(["-n", "completions"])
+        .current_dir(desk.folder.path());
+    // Not every machine has bash.
+    if let Ok(read) = bash.output() {
+        let said = String::from_utf8_lossy(&read.stderr).into_owned();
+        assert!(read.status.success() && said.is_empty(), "{said}");
+    }
+}

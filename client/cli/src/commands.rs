@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::output::Output;
+use crate::output::{Output, write_data};
 use crate::{audit, cache, cluster, keys, replay};
 #[cfg(feature = "server")]
 use crate::{config, dev, node};
@@ -34,6 +35,7 @@ enum Command {
     Checkpoint(audit::CheckpointArgs),
     /// Found a cluster, look at it, change who is in it.
     Cluster(cluster::Arguments),
+    Completions(CompletionsArgs),
     /// Check a node's configuration, or print the commented example.
     #[cfg(feature = "server")]
     #[command(subcommand)]
@@ -56,6 +58,16 @@ enum Command {
     SupersedeModel(cache::SupersedeModelArgs),
 }
 
+/// Print what makes a shell complete commands and options.
+///
+/// bash: `candor completions bash > ~/.local/share/bash-completion/completions/candor`; zsh: into a
+/// file `_candor` of a folder in `$fpath`; fish: into `~/.config/fish/completions/candor.fish`.
+#[derive(Args)]
+struct CompletionsArgs {
+    /// Which shell.
+    shell: Shell,
+}
+
 /// Does what was asked.
 pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let output = arguments.output;
@@ -64,6 +76,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Auditlog(args) => audit::auditlog(&args, output),
         Command::Checkpoint(args) => audit::checkpoint(&args, output),
         Command::Cluster(args) => cluster::run(args, output),
+        Command::Completions(args) => completions(&args),
         #[cfg(feature = "server")]
         Command::Config(command) => config::run(&command),
         #[cfg(feature = "server")]
@@ -81,6 +94,14 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Command::Supersede(args) => cache::supersede(&args, output),
         Command::SupersedeModel(args) => cache::supersede_model(&args, output),
     }
+}
+
+/// `candor completions`
+fn completions(args: &CompletionsArgs) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Arguments::command(), "candor", &mut script);
+    write_data(&script, false)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 const NOTES: &str = "\

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use std::fs;
+use std::process::Command;
 
 use common::{candor, said};
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod common;
 
-const COMMANDS: [&[&str]; 30] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["attest"],
     &["auditlog"],
@@ -20,6 +21,7 @@ const COMMANDS: [&[&str]; 30] = [
     &["cluster", "settle"],
     &["cluster", "status"],
     &["cluster", "transfer"],
+    &["completions"],
     &["config"],
     &["config", "check"],
     &["config", "example"],
@@ -89,6 +91,7 @@ fn bad_input_ends_with_2_and_is_named() {
     };
     for (words, named) in [
         (vec!["fly"], "fly"),
+        (vec!["completions", "cmd"], "cmd"),
         (vec!["get", "--temprature", "1"], "--temprature"),
         (vec!["set", "--ttl", "1", "-"], "--ttl"),
         (vec!["set", "--ttl", "0s", "-"], "--ttl"),
@@ -237,6 +240,35 @@ fn what_is_not_there_is_named_and_ends_with_1() {
     let error: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(error["schema_version"], 1);
     assert_eq!(error["error"]["code"], "CONFIG");
+}
+
+#[test]
+fn completions_know_the_commands_and_bash_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "fish", "zsh"] {
+        let output = candor(folder.path())
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{shell}: {}", said(&output));
+        let script = String::from_utf8(output.stdout).unwrap();
+        for word in ["supersede-model", "as-of", "export-public"] {
+            assert!(script.contains(word), "{shell} does not know {word}");
+        }
+        fs::write(folder.path().join(shell), script).unwrap();
+    }
+    // Not every machine has bash.
+    let read = Command::new("bash")
+        .args(["-n", "bash"])
+        .current_dir(folder.path())
+        .output();
+    if let Ok(read) = read {
+        assert!(
+            read.status.success() && read.stderr.is_empty(),
+            "{}",
+            said(&read)
+        );
+    }
 }
 
 #[test]
