@@ -82,6 +82,7 @@ mod recorded;
 mod report;
 mod request_id;
 mod retry;
+mod source;
 mod surroundings;
 mod verify;
 
@@ -104,4 +105,5 @@ pub use parameters::{ParameterValue, Parameters};
 pub use privacy::{OpenError, TenantKey, TenantKeyError};
 pub use recorded::{Recorded, Sealed};
 pub use report::{ComplianceReport, Counts};
+pub use source::Source;
 pub use surroundings::Surroundings;

@@ -163,7 +163,7 @@ impl Operator {
         let line = self.endpoints.line(0, self.timeout);
         let page_size = 0;
         let request = line.request(ListEntriesRequest { start, page_size });
-        self.answer(&line, line.audit().list_entries(request)).await
+        answer(&line, self.timeout, line.audit().list_entries(request)).await
     }
 
     async fn ask<M, R>(
@@ -176,21 +176,22 @@ impl Operator {
     ) -> Result<R, Error> {
         let line = self.endpoints.line(0, self.timeout);
         let request = line.request(message);
-        self.answer(&line, send(line.cluster(), request)).await
+        answer(&line, self.timeout, send(line.cluster(), request)).await
     }
+}
 
-    async fn answer<R>(
-        &self,
-        line: &Line,
-        call: impl Future<Output = Result<Response<R>, Status>>,
-    ) -> Result<R, Error> {
-        match tokio::time::timeout(self.timeout, call).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => Err(refused(&status, line)),
-            Err(_) => {
-                let last = format!("`{}` did not answer in {:?}", line.uri, self.timeout);
-                Err(Error::Unavailable { last })
-            }
+/// One node's answer to one try.
+pub(crate) async fn answer<R>(
+    line: &Line,
+    timeout: Duration,
+    call: impl Future<Output = Result<Response<R>, Status>>,
+) -> Result<R, Error> {
+    match tokio::time::timeout(timeout, call).await {
+        Ok(Ok(reply)) => Ok(reply.into_inner()),
+        Ok(Err(status)) => Err(refused(&status, line)),
+        Err(_) => {
+            let last = format!("`{}` did not answer in {timeout:?}", line.uri);
+            Err(Error::Unavailable { last })
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Replay<'p> {
     thinned_after_ms: u64,
     /// See [`Replay::excuse_unkept`].
     unkept_excused: bool,
+    /// See [`Replay::require_sealed_since`].
+    sealed_since: Option<Micros>,
     findings: Vec<Finding>,
     caveats: Vec<String>,
     /// Why no entry is taken any more.
@@ -110,6 +112,7 @@ impl<'p> Replay<'p> {
             unkept: VecDeque::new(),
             thinned_after_ms: Params::DEFAULT.thin_minute_after_ms,
             unkept_excused: false,
+            sealed_since: None,
             findings: Vec::new(),
             caveats: Vec::new(),
             stopped: None,
@@ -182,6 +185,12 @@ impl<'p> Replay<'p> {
     /// that goes on meanwhile, and thins out its older ones. Those that are brought are checked.
     pub fn excuse_unkept(&mut self) {
         self.unkept_excused = true;
+    }
+
+    /// Demands a checkpoint that was sealed then or later. A log seals at least every `max_silence`, so
+    /// that an old one means a log that stands still, or a server that answers with the past.
+    pub fn require_sealed_since(&mut self, time: Micros) {
+        self.sealed_since = Some(time);
     }
 
     /// Takes no entry any more: what follows could not be read.

@@ -1,6 +1,7 @@
 //! The command line, and the help that goes with it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use candor_ledger::signature::Algorithm;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -89,21 +90,22 @@ pub(crate) enum Requirement {
 /// Replay a whole ledger from a node's folder, or from a node.
 ///
 /// DIR is a node's `ledger` folder or a node's folder that has one; or, in a build with the feature
-/// `online`, the URL `http://host:port` of a node's HTTP port, read as C2SP tlog-tiles. Every entry is read, in order,
-/// and nothing is written. Checked are: the hash chain; the Merkle tree; every kept checkpoint
+/// `online`, a running node: `grpc://host:port` is its client port, `http://host:port` its HTTP port,
+/// read as C2SP tlog-tiles. Every entry is read, in order, and nothing is written. Checked are: the hash chain; the Merkle tree; every kept checkpoint
 /// with its signatures and the majority of members that vouched for it; each subject's lifecycle;
 /// and the rules of the ledger, replayed entry by entry, so that a disclosure of a revoked result
 /// is found even in a ledger that is correctly chained and signed. The stored tree and offsets are
-/// recomputed and compared, or over HTTP the tiles of hashes.
+/// recomputed and compared, or over HTTP the tiles of hashes; over gRPC neither is shown.
 ///
 /// A ledger whose tail was cut off together with its checkpoints looks like a younger ledger.
-/// Bring a checkpoint that you kept (--since), or a `pin` in the policy, and it is found out.
+/// Bring a checkpoint that you kept (--since), or a `pin` in the policy, and it is found out. A node
+/// that shows an old state of a living log is found out by --max-age as well.
 ///
 /// Memory holds the state that the rules need: it grows with the subjects, not with the entries.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXIT_STATUS)]
 pub(crate) struct LedgerArgs {
-    /// A node's `ledger` folder, a node's folder, or the URL of a node's HTTP port.
+    /// A node's `ledger` folder, a node's folder, or the URL of a node's client or HTTP port.
     #[arg(value_name = "DIR|URL")]
     pub(crate) dir: PathBuf,
 
@@ -115,13 +117,18 @@ pub(crate) struct LedgerArgs {
     #[arg(long, value_name = "OLD_CHECKPOINT")]
     pub(crate) since: Option<PathBuf>,
 
+    /// Refuse a ledger whose newest checkpoint is older than this by your clock, such as `10m` or
+    /// `2h`. A living log makes one a minute at least.
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) max_age: Option<Duration>,
+
     /// With a URL: a file with the token of an auditor of the whole cluster, who may read entries. It
     /// goes to the node as it is; use it over networks that you trust.
     #[cfg(feature = "online")]
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// With a URL: rebuild the root from the tree's leaf hashes, which anybody may read, and look at no
+    /// With http://: rebuild the root from the tree's leaf hashes, which anybody may read, and look at no
     /// entry. Exit status 3 then means that all was well as far as it was looked at.
     #[cfg(feature = "online")]
     #[arg(long, conflicts_with = "token_file")]
@@ -185,6 +192,30 @@ pub(crate) struct PolicyArgs {
     #[arg(long, value_name = "POLICY")]
     pub(crate) export_c2sp: Option<PathBuf>,
 }
+
+/// A whole number and its unit.
+fn parse_span(text: &str) -> Result<Duration, String> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_s = match unit {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return Err(WANT_SPAN.to_owned()),
+    };
+    let seconds = number
+        .parse()
+        .ok()
+        .and_then(|number: u64| number.checked_mul(unit_s));
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| WANT_SPAN.to_owned())
+}
+
+const WANT_SPAN: &str = "want a number with its unit `d`, `h`, `m` or `s`";
 
 const EXIT_STATUS: &str = "\
 Exit status:

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use candor_ledger::entry::Params;
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::note::NOTE_LEN_MAX;
 use candor_ledger::replay::{LedgerReport, Replay};
 use candor_ledger::shown::shown;
+use candor_ledger::time::Micros;
 use candor_ledger::tree::NodeHash;
 use candor_ledger::verify::{Fault, Finding};
 
@@ -19,9 +21,9 @@ use crate::folder::{
 use crate::progress::Progress;
 use crate::read::{self, CouldNotRead};
 use crate::report;
-#[cfg(feature = "online")]
-use crate::tiles;
 use crate::trust::{self, TrustSummary};
+#[cfg(feature = "online")]
+use crate::{grpc, tiles};
 
 /// A token has 71 characters.
 #[cfg(feature = "online")]
@@ -35,6 +37,9 @@ pub(crate) fn run(args: &LedgerArgs, output: Output) -> Done {
         let note = read::file(since, NOTE_LEN_MAX)?;
         replay.since(&shown(&since.display().to_string()).to_string(), &note);
     }
+    if let Some(max_age) = args.max_age {
+        replay.require_sealed_since(before_now(max_age));
+    }
     let (report, compared) = look(args, replay)?;
     let trust = TrustSummary::new(&args.trust, &policy, &distrust);
     read::print(&match output {
@@ -44,12 +49,22 @@ pub(crate) fn run(args: &LedgerArgs, output: Output) -> Done {
     Ok(report.outcome.exit_code())
 }
 
+/// This machine's clock, so much earlier.
+fn before_now(age: Duration) -> Micros {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let micros = now.saturating_sub(age).as_micros();
+    Micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
 /// What was looked at beside the entries, in words, and what came of it.
 type Looked = Result<(LedgerReport, &'static str), CouldNotRead>;
 
 #[cfg(not(feature = "online"))]
 fn look(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
-    if args.dir.to_string_lossy().starts_with("http://") {
+    let place = args.dir.to_string_lossy();
+    if place.starts_with("http://") || place.starts_with("grpc://") {
         let problem = "this build knows no network: it lacks the feature `online`";
         return Err(CouldNotRead::new(&args.dir, problem));
     }
@@ -59,7 +74,8 @@ fn look(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
 #[cfg(feature = "online")]
 fn look(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
     let place = args.dir.to_string_lossy();
-    if !place.starts_with("http://") {
+    let over_grpc = place.starts_with("grpc://");
+    if !place.starts_with("http://") && !over_grpc {
         return look_into_folder(args, replay);
     }
     let token = match &args.token_file {
@@ -70,6 +86,16 @@ fn look(args: &LedgerArgs, replay: Replay<'_>) -> Looked {
             Some(text.trim().to_owned())
         }
     };
+    if over_grpc && args.hashes_only {
+        let problem = "leaf hashes alone are read from a node's HTTP port: http://host:port";
+        return Err(CouldNotRead::new(&args.dir, problem));
+    }
+    if over_grpc {
+        let node = grpc::Node::new(&place, token.as_deref())?;
+        // What a folder holds beside the entries, and a node does not show.
+        let compared = "chain, tree, rules (over gRPC: not the node's files of offsets and tree)";
+        return Ok((grpc::audit(&node, replay)?, compared));
+    }
     let remote = tiles::Remote::new(&place, token);
     if args.hashes_only {
         let report = tiles::rebuild(&remote, replay)?;

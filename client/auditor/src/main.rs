@@ -7,6 +7,8 @@ use clap::{CommandFactory as _, Parser as _};
 
 mod args;
 mod folder;
+#[cfg(feature = "online")]
+mod grpc;
 mod ledger;
 mod policy;
 mod progress;

@@ -90,6 +90,13 @@ pub(crate) fn rebuild(
     Ok(audit.replay.finish_hashes())
 }
 
+/// The size that a checkpoint's note states, or why it is no such note.
+pub(crate) fn stated_size(note: &[u8]) -> Result<TreeSize, String> {
+    let note = Note::parse(note).map_err(|error| error.to_string())?;
+    let checkpoint = Checkpoint::parse(&note.text).map_err(|error| error.to_string())?;
+    Ok(checkpoint.size)
+}
+
 impl Remote {
     pub(crate) fn new(prefix: &str, token: Option<String>) -> Self {
         let settings = ureq::Agent::config_builder()
@@ -106,10 +113,8 @@ impl Remote {
     /// finds out.
     fn newest(&self) -> Result<(TreeSize, Vec<u8>), CouldNotRead> {
         let note = self.need("checkpoint", NOTE_LEN_MAX)?;
-        let parsed = Note::parse(&note).map_err(|error| self.unusable("checkpoint", &error))?;
-        let checkpoint =
-            Checkpoint::parse(&parsed.text).map_err(|error| self.unusable("checkpoint", &error))?;
-        Ok((checkpoint.size, note))
+        let size = stated_size(&note).map_err(|problem| self.unusable("checkpoint", &problem))?;
+        Ok((size, note))
     }
 
     fn tile(&self, tile: TileId) -> Result<Vec<NodeHash>, CouldNotRead> {

@@ -64,6 +64,7 @@ impl Replay<'_> {
         self.majority_is_due();
         if self.stopped.is_none() {
             self.check_rollback();
+            self.check_age();
             self.check_kept();
         }
         if self.size() == TreeSize(0) && self.stopped.is_none() {
@@ -115,6 +116,22 @@ impl Replay<'_> {
         let finding = Finding::at(Fault::Tampered, "rolled-back", Seq(sealed.0), problem);
         let expected = format!("a checkpoint of size {} or more", known.size);
         self.findings.push(finding.but(expected, sealed));
+    }
+
+    /// The newest checkpoint is as young as the auditor demands.
+    pub(super) fn check_age(&mut self) {
+        let newest = self.newest.as_ref().map(|(newest, _)| newest.sealed);
+        let (Some(since), Some(sealed)) = (self.sealed_since, newest) else {
+            return;
+        };
+        if sealed < since {
+            let problem = "the newest checkpoint is older than you demand: the log stands still, or \
+                           what was read is an old state of it";
+            let (fault, place) = (Fault::PolicyNotMet, "the newest checkpoint");
+            let finding = Finding::new(fault, "too-old", place, problem);
+            let expected = format!("sealed at {since} or later");
+            self.findings.push(finding.but(expected, sealed));
+        }
     }
 
     /// A seal's checkpoint is kept unless it is the last seal's, which may still wait, or thinned

@@ -33,6 +33,7 @@ impl Replay<'_> {
     /// The outcome is never "proved", for no entry was checked (INV-10).
     pub fn finish_hashes(mut self) -> LedgerReport {
         self.check_rollback();
+        self.check_age();
         let (size, root) = (self.size(), self.frontier.root());
         let signed = self.newest.as_ref().map(|(checkpoint, _)| checkpoint);
         let agrees = signed.is_some_and(|signed| signed.size == size && signed.root == root);
