@@ -512,7 +512,7 @@ impl AuditTrail {
 }
 
 /// An entry that is shown alone; it must be the tenant's or the log's.
-fn one_entry(
+pub(crate) fn one_entry(
     proof: Option<&wire::Proof>,
     under: Option<Arc<VerifiedCheckpoint>>,
 ) -> Result<Recorded, Doubt> {

@@ -8,6 +8,7 @@ pub mod decimal;
 pub mod digest;
 pub mod entry;
 pub mod evidence;
+pub mod export;
 pub mod fingerprint;
 #[cfg(all(test, feature = "sign"))]
 mod fixture;

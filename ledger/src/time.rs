@@ -51,7 +51,39 @@ impl Micros {
             Err(TimeError(text.to_owned()))
         }
     }
+
+    /// Reads a time in UTC as people write it: `2026-05-14T10:00:00Z` with up to six digits of a
+    /// fraction, or a day, which means its beginning.
+    ///
+    /// # Errors
+    /// [`TimeError`] for any other spelling.
+    pub fn parse_typed(text: &str) -> Result<Self, TimeError> {
+        let whole = match text.strip_suffix('Z') {
+            None => format!("{text}T00:00:00.000000Z"),
+            Some(time) => {
+                let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
+                format!("{seconds}.{fraction:0<FRACTION_DIGITS$}Z")
+            }
+        };
+        Self::parse(&whole).map_err(|_| TimeError(text.to_owned()))
+    }
+
+    /// The same for the end of a range: a day means its last microsecond.
+    ///
+    /// # Errors
+    /// As [`Micros::parse_typed`].
+    pub fn parse_typed_end(text: &str) -> Result<Self, TimeError> {
+        let start = Self::parse_typed(text)?;
+        Ok(match text.strip_suffix('Z') {
+            None => Self(start.0 + DAY_MICROS - 1),
+            Some(_) => start,
+        })
+    }
 }
+
+/// Digits of a second that the ledger counts.
+const FRACTION_DIGITS: usize = 6;
+const DAY_MICROS: u64 = 86_400 * 1_000_000;
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,8 +18,8 @@ use crate::policy::Policy;
 use crate::shown::shown;
 
 mod claims;
-mod entries;
-mod lifecycle;
+pub(crate) mod entries;
+pub(crate) mod lifecycle;
 pub(crate) mod notes;
 mod report;
 

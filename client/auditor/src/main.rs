@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 
 mod args;
+mod export;
 mod folder;
 #[cfg(feature = "online")]
 mod grpc;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match &args.command {
         Command::Completions(completions) => Ok(print_completions(completions)),
+        Command::Export(export) => export::run(export, args.output),
         Command::Ledger(ledger) => ledger::run(ledger, args.output),
         Command::Policy(policy) => policy::run(policy, args.output),
         Command::Verify(verify) => verify::run(verify, args.output),

@@ -6,9 +6,11 @@
 
 use std::fmt::{self, Write as _};
 
+use candor_ledger::export::check::ExportReport;
 use candor_ledger::ids::Seq;
 use candor_ledger::replay::LedgerReport;
 use candor_ledger::shown::shown;
+use candor_ledger::time::Micros;
 use candor_ledger::verify::{Finding, Judgement, NoteReport, Outcome, Report, Tests};
 use serde_json::{Value, json};
 
@@ -121,6 +123,68 @@ pub(crate) fn ledger_json(report: &LedgerReport, trust: &TrustSummary) -> Value 
         "seals": report.seals,
         "unsealed": report.unsealed,
         "stopped": report.stopped.map(|Seq(seq)| seq),
+        "tests": tests_json(&report.tests),
+        "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
+        "caveats": report.caveats,
+    })
+}
+
+/// The report on an export.
+pub(crate) fn export_text(report: &ExportReport, id: &str, trust: &TrustSummary) -> String {
+    let mut page = Page::default();
+    page.line("log", shown(&report.origin));
+    page.line("export", format_args!("sha3-256:{id}"));
+    let (from, to) = (report.from, report.to);
+    page.line(
+        "range",
+        format_args!("entries {from} to {to} as of size {}", report.size),
+    );
+    let time = |time: Option<Micros>| time.map_or("hidden".to_owned(), |time| time.to_string());
+    let (first, last) = (time(report.first), time(report.last));
+    page.line(
+        "",
+        format_args!("the first one of {first}, the last one of {last}"),
+    );
+    page.line(
+        "shown",
+        match report.hidden {
+            0 => format!("all {} entries", report.shown),
+            hidden => format!(
+                "{} entries of tenant {} and of the log; of {hidden} others the hash",
+                report.shown,
+                shown(&report.tenant)
+            ),
+        },
+    );
+    page.trust(trust);
+    if let Some(checkpoint) = &report.checkpoint {
+        page.note(checkpoint);
+    }
+    page.tests(&report.tests);
+    page.findings(&report.findings);
+    page.caveats(&report.caveats);
+    page.outcome(report.outcome);
+    page.text
+}
+
+/// The report on an export, for programs.
+pub(crate) fn export_json(report: &ExportReport, id: &str, trust: &TrustSummary) -> Value {
+    json!({
+        "report": "candor.audit.export.v1",
+        "outcome": report.outcome.as_str(),
+        "exit_code": report.outcome.exit_code(),
+        "export": format!("sha3-256:{id}"),
+        "origin": report.origin,
+        "tenant": report.tenant,
+        "from": report.from.0,
+        "to": report.to.0,
+        "size": report.size.0,
+        "first_time": report.first.map(|time| time.to_string()),
+        "last_time": report.last.map(|time| time.to_string()),
+        "shown": report.shown,
+        "hidden": report.hidden,
+        "trust": trust.to_json(),
+        "checkpoint": report.checkpoint.as_ref().map(note_json),
         "tests": tests_json(&report.tests),
         "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
         "caveats": report.caveats,

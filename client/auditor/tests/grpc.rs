@@ -166,6 +166,7 @@ unasked! {
     get_entry(GetEntryRequest) -> GetEntryResponse;
     get_receipt(GetReceiptRequest) -> GetReceiptResponse;
     list_lifecycle(ListLifecycleRequest) -> ListLifecycleResponse;
+    list_range(ListRangeRequest) -> ListRangeResponse;
     resolve_fingerprint(ResolveFingerprintRequest) -> ResolveFingerprintResponse;
 }
 

@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::output::{Output, write_data};
-use crate::{audit, cache, cluster, keys, replay};
+use crate::{audit, cache, cluster, export, keys, replay};
 #[cfg(feature = "server")]
 use crate::{config, dev, node};
 
@@ -43,6 +43,7 @@ enum Command {
     #[cfg(feature = "server")]
     Dev(dev::Arguments),
     Evidence(audit::EvidenceArgs),
+    Export(export::Arguments),
     Get(cache::GetArgs),
     /// Make, install and show keys and tokens.
     #[command(subcommand)]
@@ -82,6 +83,7 @@ pub(crate) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "server")]
         Command::Dev(args) => dev::run(&args),
         Command::Evidence(args) => audit::evidence(&args, output),
+        Command::Export(args) => export::run(&args, output),
         Command::Get(args) => cache::get(&args, output),
         Command::Keys(command) => keys::run(command),
         #[cfg(feature = "server")]

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 #[cfg(feature = "server")]
 mod dev;
+mod export;
 mod failure;
 mod fields;
 mod keys;

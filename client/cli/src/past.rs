@@ -9,22 +9,12 @@ use serde_json::{Value, json};
 
 use crate::output::Lines;
 
-/// Digits of a second that the ledger counts.
-const FRACTION_DIGITS: usize = 6;
-
 /// Reads a sequence number, a day, or a time in UTC with up to six digits of a fraction.
 pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
     if let Ok(seq) = text.parse() {
         return Ok(Moment::After(Seq(seq)));
     }
-    let whole = match text.strip_suffix('Z') {
-        None => format!("{text}T00:00:00.000000Z"),
-        Some(time) => {
-            let (seconds, fraction) = time.split_once('.').unwrap_or((time, "0"));
-            format!("{seconds}.{fraction:0<FRACTION_DIGITS$}Z")
-        }
-    };
-    Micros::parse(&whole).map(Moment::At).map_err(|_| {
+    Micros::parse_typed(text).map(Moment::At).map_err(|_| {
         "want an entry's number, or a time in UTC such as 2026-05-14T10:00:00Z".to_owned()
     })
 }

@@ -9,7 +9,7 @@ use common::{candor, said};
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod common;
 
-const COMMANDS: [&[&str]; 31] = [
+const COMMANDS: [&[&str]; 32] = [
     &[],
     &["attest"],
     &["auditlog"],
@@ -27,6 +27,7 @@ const COMMANDS: [&[&str]; 31] = [
     &["config", "example"],
     &["dev"],
     &["evidence"],
+    &["export"],
     &["get"],
     &["keys"],
     &["keys", "export-public"],
@@ -131,6 +132,9 @@ fn bad_input_ends_with_2_and_is_named() {
             "NAME/VERSION",
         ),
         (vec!["receipt", "first"], "SEQ|REQUEST_ID"),
+        (vec!["export"], "--out"),
+        (vec!["export", "--from", "monday", "--out", "e"], "--from"),
+        (vec!["export", "--to", "2026-13-01", "--out", "e"], "--to"),
         (vec!["replay", "--clients", "0"], "--clients"),
         (vec!["replay", "--rate", "0"], "--rate"),
         (vec!["dev", "--nodes", "2"], "--nodes"),

@@ -17,6 +17,7 @@ mod history;
 mod honest;
 mod lies;
 mod privacy;
+mod range;
 mod retries;
 mod trails;
 mod world;

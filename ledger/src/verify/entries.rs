@@ -165,7 +165,7 @@ fn content_problems(entry: &Entry, shown: &ShownEntry, evidence: &Evidence) -> O
 }
 
 /// An auditor's finding carries the auditor's own signature.
-fn attestation_problem(entry: &Entry, origin: &str) -> Option<Finding> {
+pub(crate) fn attestation_problem(entry: &Entry, origin: &str) -> Option<Finding> {
     let Body::Verify(attestation) = &entry.body else {
         return None;
     };
@@ -188,7 +188,7 @@ fn attestation_problem(entry: &Entry, origin: &str) -> Option<Finding> {
 }
 
 /// A write's fingerprint is that of the fields it lists.
-fn fingerprint_problem(entry: &Entry) -> Option<Finding> {
+pub(crate) fn fingerprint_problem(entry: &Entry) -> Option<Finding> {
     let Body::Write(write) = &entry.body else {
         return None;
     };
@@ -203,7 +203,7 @@ fn fingerprint_problem(entry: &Entry) -> Option<Finding> {
 
 /// The lines after the root are copies of the seal: one that differs is misbehaviour that this one
 /// checkpoint proves.
-fn seal_problem(entry: &Entry, line: &[u8], note: &CheckedNote) -> Option<Finding> {
+pub(crate) fn seal_problem(entry: &Entry, line: &[u8], note: &CheckedNote) -> Option<Finding> {
     let checkpoint = note.checkpoint.as_ref()?;
     if checkpoint.size.last() != Some(entry.seq) {
         return None;

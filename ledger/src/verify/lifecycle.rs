@@ -26,13 +26,93 @@ pub(super) fn check_order(entries: &[CheckedEntry<'_>], findings: &mut Vec<Findi
         lifecycles.entry(key).or_default().push(entry);
     }
     for lifecycle in lifecycles.values() {
-        findings.extend(lifecycle.first().and_then(|entry| first_problem(entry)));
-        for pair in lifecycle.windows(2) {
-            if let [before, after] = pair {
-                findings.extend(link_problem(before, after).or_else(|| first_problem(after)));
-            }
+        let mut walk = Walk::default();
+        for entry in lifecycle {
+            walk.next(entry, findings);
         }
-        Disclosures::of(lifecycle).check(lifecycle, findings);
+    }
+}
+
+/// One subject's events, walked through in their order. Memory is that of its last event and of its
+/// writes.
+pub(crate) struct Walk {
+    last: Option<(Seq, u64)>,
+    known: Known,
+    writes: BTreeMap<Seq, Held>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self {
+            last: None,
+            known: Known::Nothing,
+            writes: BTreeMap::new(),
+        }
+    }
+}
+
+impl Walk {
+    /// The place of the event before.
+    pub(crate) fn last(&self) -> Option<Seq> {
+        self.last.map(|(seq, _)| seq)
+    }
+
+    /// Checks the next event shown against those before it: ordinals, links, and whether what it
+    /// disclosed could be. Holes between them are no fault here.
+    ///
+    /// The last is a part of the rules of [`crate::fold`], as much as one subject's events show:
+    /// whether a model was superseded meanwhile, a full replay alone can tell.
+    pub(crate) fn next(&mut self, entry: &Entry, findings: &mut Vec<Finding>) {
+        let linked = self.last.and_then(|before| link_problem(before, entry));
+        findings.extend(linked.or_else(|| first_problem(entry)));
+        let n = self.last.map_or(0, |(_, n)| n);
+        match entry.n {
+            1 => self.known = Known::Absent,
+            next if next == n.saturating_add(1) => (),
+            _ => self.known = Known::Nothing,
+        }
+        self.last = Some((entry.seq, entry.n));
+        if let Body::ReadHit(hit) = &entry.body {
+            findings.extend(self.hit_problem(entry, hit));
+        }
+        if let Some(held) = held(entry) {
+            self.writes.insert(entry.seq, held);
+        }
+        self.known = core::mem::replace(&mut self.known, Known::Nothing).after(entry);
+    }
+
+    fn hit_problem(&self, entry: &Entry, hit: &ReadHit) -> Option<Finding> {
+        let broken = |problem: &str| broken("disclosure-forbidden", entry.seq, problem);
+        let held = match &self.known {
+            Known::Absent => return Some(broken("a hit where nothing was ever set")),
+            Known::Inactive(held, why) if held.write_seq == hit.write_seq => {
+                let problem = format!("a hit on a result that is {why}");
+                return Some(broken(&problem).but("a result that is active", why));
+            }
+            Known::Inactive(held, _) | Known::Active(held) => *held,
+            // Without all events before it: at least against the write that it names.
+            Known::Nothing => match self.writes.get(&hit.write_seq) {
+                Some(held) => *held,
+                _ if hit.write_seq < entry.seq => return None,
+                _ => return Some(broken("a hit on a write that comes after it")),
+            },
+        };
+        if held.write_seq != hit.write_seq {
+            let problem = "a hit names another write than the newest before it";
+            return Some(broken(problem).but(held.write_seq, hit.write_seq));
+        }
+        if held.version != hit.version {
+            return Some(broken("a hit names another version").but(held.version, hit.version));
+        }
+        if held.output_hash != hit.output_hash {
+            let [expected, found] = [held.output_hash, hit.output_hash].map(TaggedDigest::sha3);
+            return Some(broken("a hit names another output").but(expected, found));
+        }
+        if entry.time >= held.deadline {
+            let expected = format!("before {}", held.deadline);
+            return Some(broken("a hit on an expired result").but(expected, entry.time));
+        }
+        None
     }
 }
 
@@ -81,28 +161,25 @@ fn first_problem(entry: &Entry) -> Option<Finding> {
 
 /// Of two shown events of one subject the later has the greater ordinal; it names the earlier one
 /// exactly when it is the next, and one in between otherwise.
-fn link_problem(before: &Entry, after: &Entry) -> Option<Finding> {
+fn link_problem((seq, n): (Seq, u64), after: &Entry) -> Option<Finding> {
     let found = after
         .subject_prev
         .map_or("none".to_owned(), |seq| seq.to_string());
-    if after.n <= before.n {
-        let problem = format!(
-            "entry {} of the same subject has ordinal {}",
-            before.seq, before.n
-        );
-        let expected = format!("ordinal above {}", before.n);
+    if after.n <= n {
+        let problem = format!("entry {seq} of the same subject has ordinal {n}");
+        let expected = format!("ordinal above {n}");
         let finding = broken("lifecycle-broken", after.seq, &problem);
         return Some(finding.but(expected, format_args!("ordinal {}", after.n)));
     }
-    let is_next = after.n == before.n.saturating_add(1);
-    let links_to_before = after.subject_prev == Some(before.seq);
-    let links_beyond = after.subject_prev.is_none_or(|prev| prev < before.seq);
+    let is_next = after.n == n.saturating_add(1);
+    let links_to_before = after.subject_prev == Some(seq);
+    let links_beyond = after.subject_prev.is_none_or(|prev| prev < seq);
     if is_next && !links_to_before {
         let problem = "the event names another one before it than the one that is";
-        return Some(broken("lifecycle-broken", after.seq, problem).but(before.seq, found));
+        return Some(broken("lifecycle-broken", after.seq, problem).but(seq, found));
     }
     if !is_next && (links_to_before || links_beyond) {
-        let expected = format!("an entry after {}", before.seq);
+        let expected = format!("an entry after {seq}");
         let problem = "by its ordinal there is an event in between, by its link there is none";
         return Some(broken("lifecycle-broken", after.seq, problem).but(expected, found));
     }
@@ -127,76 +204,6 @@ struct Held {
     version: u64,
     output_hash: [u8; 32],
     deadline: Micros,
-}
-
-/// Checks each disclosure against the events shown before it.
-///
-/// This is a part of the rules of [`crate::fold`], as much as one subject's events show: whether a
-/// model was superseded meanwhile, a full replay alone can tell.
-struct Disclosures<'a> {
-    writes: BTreeMap<Seq, &'a Entry>,
-    known: Known,
-}
-
-impl<'a> Disclosures<'a> {
-    fn of(lifecycle: &[&'a Entry]) -> Self {
-        let is_write = |entry: &&&Entry| matches!(entry.body, Body::Write(_));
-        let writes = lifecycle.iter().filter(is_write);
-        Self {
-            writes: writes.map(|entry| (entry.seq, *entry)).collect(),
-            known: Known::Nothing,
-        }
-    }
-
-    fn check(mut self, lifecycle: &[&Entry], findings: &mut Vec<Finding>) {
-        let mut n = 0;
-        for entry in lifecycle {
-            match entry.n {
-                1 => self.known = Known::Absent,
-                next if next == n + 1 => (),
-                _ => self.known = Known::Nothing,
-            }
-            n = entry.n;
-            if let Body::ReadHit(hit) = &entry.body {
-                findings.extend(self.hit_problem(entry, hit));
-            }
-            self.known = core::mem::replace(&mut self.known, Known::Nothing).after(entry);
-        }
-    }
-
-    fn hit_problem(&self, entry: &Entry, hit: &ReadHit) -> Option<Finding> {
-        let broken = |problem: &str| broken("disclosure-forbidden", entry.seq, problem);
-        let held = match &self.known {
-            Known::Absent => return Some(broken("a hit where nothing was ever set")),
-            Known::Inactive(held, why) if held.write_seq == hit.write_seq => {
-                let problem = format!("a hit on a result that is {why}");
-                return Some(broken(&problem).but("a result that is active", why));
-            }
-            Known::Inactive(held, _) | Known::Active(held) => *held,
-            // Without all events before it: at least against the write that it names.
-            Known::Nothing => match self.writes.get(&hit.write_seq).map(|entry| held(entry)) {
-                Some(Some(held)) => held,
-                _ if hit.write_seq < entry.seq => return None,
-                _ => return Some(broken("a hit on a write that comes after it")),
-            },
-        };
-        if held.write_seq != hit.write_seq {
-            let problem = "a hit names another write than the newest before it";
-            return Some(broken(problem).but(held.write_seq, hit.write_seq));
-        }
-        if held.version != hit.version {
-            return Some(broken("a hit names another version").but(held.version, hit.version));
-        }
-        if held.output_hash != hit.output_hash {
-            let [expected, found] = [held.output_hash, hit.output_hash].map(TaggedDigest::sha3);
-            return Some(broken("a hit names another output").but(expected, found));
-        }
-        if entry.time >= held.deadline {
-            let expected = format!("before {}", held.deadline);
-            return Some(broken("a hit on an expired result").but(expected, entry.time));
-        }
-        None
-    }
 }
 
 impl Known {

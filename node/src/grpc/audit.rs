@@ -8,13 +8,14 @@ use bytes::Bytes;
 use candor_ledger::entry::{Entry, Subject};
 use candor_ledger::fold::{self, Answer, Answered, Outcome};
 use candor_ledger::ids::{RequestId, Seq, TreeSize};
+use candor_ledger::tree::leaf_hash;
 use candor_proto::audit_v1::audit_service_server::AuditService;
 use candor_proto::audit_v1::{
     Acknowledgement, AttestRequest, AttestResponse, GetCheckpointRequest, GetCheckpointResponse,
     GetConsistencyRequest, GetConsistencyResponse, GetEntryRequest, GetEntryResponse,
     GetReceiptRequest, GetReceiptResponse, ListEntriesRequest, ListEntriesResponse,
-    ListLifecycleRequest, ListLifecycleResponse, ResolveFingerprintRequest,
-    ResolveFingerprintResponse, get_receipt_request,
+    ListLifecycleRequest, ListLifecycleResponse, ListRangeRequest, ListRangeResponse, RangeItem,
+    ResolveFingerprintRequest, ResolveFingerprintResponse, get_receipt_request, range_item,
 };
 use candor_proto::error_metadata;
 use tonic::{Request, Response, Status};
@@ -311,21 +312,69 @@ impl<E: Env> Api<E> {
         })
     }
 
+    pub(super) async fn list_range(
+        &self,
+        call: &Call,
+        m: ListRangeRequest,
+    ) -> Result<ListRangeResponse, ApiError> {
+        let count = page_size(m.page_size, ENTRIES_PAGE_DEFAULT, ENTRIES_PAGE_MAX)?;
+        let sealed = self.applying.borrow().sealed;
+        if m.size == 0 || TreeSize(m.size) > sealed {
+            let problem = format!("want 1 to {sealed}, the sealed size");
+            return Err(ApiError::field("size", problem));
+        }
+        if m.start >= m.end || m.end > m.size {
+            let problem = format!("want more than `start`, and at most {}, the size", m.size);
+            return Err(ApiError::field("end", problem));
+        }
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        let range = Seq(m.start)..Seq(m.end.min(m.start.saturating_add(count)));
+        let page = u64::try_from(PAGE_BYTES_MAX).unwrap_or(u64::MAX);
+        let lines = self.reader.entries(range, page)?;
+        let read = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        let end = TreeSize(m.start.saturating_add(read));
+        let items: Result<Vec<_>, _> = lines
+            .into_iter()
+            .map(|line| range_item_for(call, line))
+            .collect();
+        Ok(ListRangeResponse {
+            items: items?,
+            frontier: hashes(self.reader.frontier(TreeSize(m.start))?.nodes()),
+            path: hashes(&self.reader.consistency(end, TreeSize(m.size))?),
+        })
+    }
+
     /// An entry that this caller may see: its own tenant's, the log's own, or any with `audit-all`.
     fn readable(&self, call: &Call, seq: Seq) -> Result<Bytes, ApiError> {
         if !self.reader.size().covers(seq) {
             return Err(unknown(ErrorCode::EntryNotFound, "an entry of this number"));
         }
         let line = Bytes::from(self.reader.entry(seq)?);
-        let entry = Entry::parse(&line)
-            .map_err(|problem| ApiError::new(ErrorCode::StorageDamaged, problem.to_string()))?;
-        let own = entry.tenant == call.principal.tenant || entry.tenant.is_empty();
-        if own || call.principal.may(Right::AuditAll) {
+        if may_read(call, &line)? {
             return Ok(line);
         }
         // The same answer as for an entry that does not exist: positions of others tell nothing.
         Err(unknown(ErrorCode::EntryNotFound, "an entry of this number"))
     }
+}
+
+/// Its own tenant's entries, the log's own, and all with `audit-all`.
+fn may_read(call: &Call, line: &[u8]) -> Result<bool, ApiError> {
+    if call.principal.may(Right::AuditAll) {
+        return Ok(true);
+    }
+    let entry = Entry::parse(line)
+        .map_err(|problem| ApiError::new(ErrorCode::StorageDamaged, problem.to_string()))?;
+    Ok(entry.tenant == call.principal.tenant || entry.tenant.is_empty())
+}
+
+fn range_item_for(call: &Call, line: Vec<u8>) -> Result<RangeItem, ApiError> {
+    let item = if may_read(call, &line)? {
+        range_item::Item::Entry(Bytes::from(line))
+    } else {
+        range_item::Item::LeafHash(Bytes::copy_from_slice(&leaf_hash(&line).0))
+    };
+    Ok(RangeItem { item: Some(item) })
 }
 
 fn page_size(asked: u32, default: u32, most: u32) -> Result<usize, ApiError> {
@@ -397,4 +446,5 @@ methods! {
     get_consistency(GetConsistencyRequest) -> GetConsistencyResponse,
         [Read, Write, Audit, AuditAll, Operate];
     list_entries(ListEntriesRequest) -> ListEntriesResponse, [AuditAll];
+    list_range(ListRangeRequest) -> ListRangeResponse, [Audit, AuditAll];
 }

@@ -397,6 +397,62 @@ pub struct ListEntriesResponse {
     #[prost(uint64, tag = "3")]
     pub sealed_size: u64,
 }
+/// Asks for a range of the sealed ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListRangeRequest {
+    /// First position, from 0.
+    #[prost(uint64, tag = "1")]
+    pub start: u64,
+    /// The position after the last one wanted: above `start`, at most `size`.
+    #[prost(uint64, tag = "2")]
+    pub end: u64,
+    /// Ledger size of a checkpoint that the caller has verified, from 1 to the sealed size: the proof leads
+    /// to its root.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// Positions of one page; 0: 1,000; at most 10,000. A page is shorter where its entries, readable or
+    /// not, pass 2 MiB; never empty.
+    #[prost(uint32, tag = "4")]
+    pub page_size: u32,
+}
+/// One position of a range. Exactly one is set.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RangeItem {
+    /// What stands there, as far as the caller may know.
+    #[prost(oneof = "range_item::Item", tags = "1, 2")]
+    pub item: ::core::option::Option<range_item::Item>,
+}
+/// Nested message and enum types in `RangeItem`.
+pub mod range_item {
+    /// What stands there, as far as the caller may know.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Item {
+        /// The entry's exact bytes, without its LF.
+        #[prost(bytes, tag = "1")]
+        Entry(::prost::bytes::Bytes),
+        /// The entry is not the caller's to read: SHA-256(0x00 || entry), 32 bytes. A nonce in the entry
+        /// keeps it from being guessed.
+        #[prost(bytes, tag = "2")]
+        LeafHash(::prost::bytes::Bytes),
+    }
+}
+/// A page of a range.
+///
+/// It is proved in one step: `frontier` and the items give the root at `start` plus their number, which
+/// `path` ties to the root that the caller knows for `size`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListRangeResponse {
+    /// The positions from `start` on, without gaps.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<RangeItem>,
+    /// The tree before `start`: the root of each complete subtree, 32 bytes, the largest first; one for
+    /// each bit that is set in `start`.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub frontier: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// RFC 6962 consistency path from the size after the last item to `size`; empty when they are equal.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub path: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+}
 /// What an auditor found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -731,6 +787,33 @@ pub mod audit_service_client {
                 .insert(GrpcMethod::new("candor.audit.v1.AuditService", "ListEntries"));
             self.inner.unary(req, path, codec).await
         }
+        /// A range of the sealed ledger without a hole, and what proves that it stands there: the entries that
+        /// the caller may read, and the leaf hashes of all others. Scope: auditor, of a tenant or the cluster.
+        /// INVALID_FIELD for a range that is empty or not sealed.
+        pub async fn list_range(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListRangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRangeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/candor.audit.v1.AuditService/ListRange",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("candor.audit.v1.AuditService", "ListRange"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -805,6 +888,16 @@ pub mod audit_service_server {
             request: tonic::Request<super::ListEntriesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListEntriesResponse>,
+            tonic::Status,
+        >;
+        /// A range of the sealed ledger without a hole, and what proves that it stands there: the entries that
+        /// the caller may read, and the leaf hashes of all others. Scope: auditor, of a tenant or the cluster.
+        /// INVALID_FIELD for a range that is empty or not sealed.
+        async fn list_range(
+            &self,
+            request: tonic::Request<super::ListRangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListRangeResponse>,
             tonic::Status,
         >;
     }
@@ -1231,6 +1324,51 @@ pub mod audit_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListEntriesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/candor.audit.v1.AuditService/ListRange" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListRangeSvc<T: AuditService>(pub Arc<T>);
+                    impl<
+                        T: AuditService,
+                    > tonic::server::UnaryService<super::ListRangeRequest>
+                    for ListRangeSvc<T> {
+                        type Response = super::ListRangeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListRangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AuditService>::list_range(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListRangeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

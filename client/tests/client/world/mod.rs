@@ -16,7 +16,9 @@ use candor_ledger::ids::{NodeId, RequestId, Seq, TreeSize};
 use candor_ledger::policy::Policy;
 use candor_ledger::signature::{CosignerKey, SUITE_1, SigningKeys};
 use candor_ledger::time::Micros;
-use candor_ledger::tree::{MemoryNodes, consistency_path, inclusion_path, leaf_hash, root_at};
+use candor_ledger::tree::{
+    Frontier, MemoryNodes, NodeHash, consistency_path, inclusion_path, leaf_hash, root_at,
+};
 use candor_proto::audit_v1::{CheckpointProof, Proof};
 use candor_proto::{audit_v1, cache_v1};
 use tonic::Status;
@@ -43,6 +45,7 @@ pub type Gate = Box<dyn FnMut(&mut World, &str, Option<&Request>) -> Option<Stat
 pub type GetLie = Box<dyn FnMut(&mut World, &mut cache_v1::GetResponse) + Send>;
 pub type SetLie = Box<dyn FnMut(&mut World, &mut cache_v1::SetResponse) + Send>;
 pub type ListLie = Box<dyn FnMut(&mut World, &mut audit_v1::ListLifecycleResponse) + Send>;
+pub type RangeLie = Box<dyn FnMut(&mut World, &mut audit_v1::ListRangeResponse) + Send>;
 pub type CheckpointLie = Box<dyn FnMut(&mut World, &mut CheckpointProof) + Send>;
 
 /// The cluster.
@@ -64,6 +67,7 @@ pub struct World {
     pub lie_set: Option<SetLie>,
     pub lie_list: Option<ListLie>,
     pub lie_checkpoint: Option<CheckpointLie>,
+    pub lie_range: Option<RangeLie>,
 }
 
 /// A world that a server and a test share.
@@ -174,6 +178,7 @@ impl World {
             lie_set: None,
             lie_list: None,
             lie_checkpoint: None,
+            lie_range: None,
         }
     }
 
@@ -315,6 +320,38 @@ impl World {
                 .map(|hash| hash.0.to_vec().into())
                 .collect(),
             size: if covered { size } else { 0 },
+        }
+    }
+
+    /// A page of a range as a tenant's auditor is shown it.
+    pub fn range(&self, asked: &audit_v1::ListRangeRequest) -> audit_v1::ListRangeResponse {
+        let page = match asked.page_size {
+            0 => u64::try_from(self.page).unwrap(),
+            page => page.into(),
+        };
+        let until = asked.end.min(asked.start + page);
+        let mut frontier = Frontier::new();
+        let mut items = Vec::new();
+        for seq in 0..until {
+            let line = &self.entries[usize::try_from(seq).unwrap()];
+            let leaf = leaf_hash(line);
+            if seq < asked.start {
+                frontier.push(leaf);
+                continue;
+            }
+            let tenant = Entry::parse(line).unwrap().tenant;
+            let item = if tenant.is_empty() || tenant == TENANT {
+                audit_v1::range_item::Item::Entry(line.clone().into())
+            } else {
+                audit_v1::range_item::Item::LeafHash(leaf.0.to_vec().into())
+            };
+            items.push(audit_v1::RangeItem { item: Some(item) });
+        }
+        let bytes = |hash: &NodeHash| hash.0.to_vec().into();
+        audit_v1::ListRangeResponse {
+            items,
+            frontier: frontier.nodes().iter().map(bytes).collect(),
+            path: self.consistency(until, asked.size),
         }
     }
 

@@ -723,6 +723,20 @@ impl AuditService for Node {
         Ok(Response::new(audit::GetConsistencyResponse { path }))
     }
 
+    async fn list_range(
+        &self,
+        rpc: Rpc<audit::ListRangeRequest>,
+    ) -> Result<Response<audit::ListRangeResponse>, Status> {
+        let mut world = lock(&self.0);
+        world.enter("range", None)?;
+        let mut reply = world.range(rpc.get_ref());
+        if let Some(mut lie) = world.lie_range.take() {
+            lie(&mut world, &mut reply);
+            world.lie_range = Some(lie);
+        }
+        Ok(Response::new(reply))
+    }
+
     async fn list_entries(
         &self,
         _: Rpc<audit::ListEntriesRequest>,
