@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod bench;
 mod growth;
+mod powering;
 mod superseding;
 
 /// Load and faults for a Candor cluster.
@@ -25,6 +26,9 @@ enum Command {
     /// Supersede a model version with many results under load, the leader killed on the way; print
     /// what other operations noticed. Fails if a promise is broken.
     Supersede(superseding::Arguments),
+    /// Cut the power of all nodes at once, again and again, while they purge, install, roll or write
+    /// their state. Fails if anything acknowledged is lost or forked. Needs root and loop devices.
+    Power(powering::Arguments),
     /// Run one node, exactly as `candor node` does.
     Node(NodeArguments),
     /// Measure one node's state as its subjects grow: memory, disk, start, latency of decide.
@@ -55,6 +59,13 @@ fn main() -> anyhow::Result<()> {
                 .enable_all()
                 .build()?;
             runtime.block_on(superseding::run(&arguments))
+        }
+        Command::Power(arguments) => {
+            powering::prepare()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(powering::run(&arguments))
         }
         Command::Node(arguments) => Ok(candor_node::process::run(
             &arguments.config,

@@ -76,9 +76,23 @@ pub enum Asked {
     Get,
     /// A new result, until it was sealed.
     Set,
+    /// A lookup of what nobody has set.
+    Miss,
 }
 
-/// Workers under way: each sets a new computation and gets it, over and over.
+/// What the workers of a load do over and over.
+#[derive(Clone, Debug, Default)]
+pub enum Work {
+    /// Set a new computation, whose output is its name, and get it.
+    #[default]
+    Named,
+    /// The same with one output for all: the Raft log grows by it, the values do not.
+    Output(Arc<[u8]>),
+    /// Look up so many computations at once that nobody sets.
+    Misses(u64),
+}
+
+/// Workers under way; by default each sets a new computation and gets it, over and over.
 pub struct Load {
     shared: Arc<Shared>,
     workers: JoinSet<anyhow::Result<Vec<Acknowledged>>>,
@@ -87,6 +101,7 @@ pub struct Load {
 #[derive(Default)]
 struct Shared {
     name: String,
+    work: Work,
     stop: AtomicBool,
     acknowledged: AtomicU64,
     /// Calls that brought no answer: no leader, no connection, outcome unknown.
@@ -96,8 +111,14 @@ struct Shared {
 impl Load {
     /// Starts so many workers on each client. The name sets the load apart from every other.
     pub fn start(name: &str, clients: &[Client], workers_each: usize) -> Self {
+        Self::start_with(name, clients, workers_each, Work::Named)
+    }
+
+    /// The same with another kind of work.
+    pub fn start_with(name: &str, clients: &[Client], workers_each: usize, work: Work) -> Self {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            work,
             ..Shared::default()
         });
         let mut workers = JoinSet::new();
@@ -193,13 +214,27 @@ impl Shared {
             self.acknowledged.fetch_add(1, Ordering::Relaxed);
             anyhow::Ok(())
         };
+        let output = match &self.work {
+            Work::Named => name.as_bytes(),
+            Work::Output(output) => output,
+            Work::Misses(count) => {
+                let names: Vec<String> = (0..*count).map(|at| format!("{name}/{at}")).collect();
+                for answer in get_all(client, &names).await? {
+                    let Lookup::Miss(missed) = answer else {
+                        bail!("what nobody has set is found")
+                    };
+                    acknowledge(missed.entry.request_id, Asked::Miss)?;
+                }
+                return Ok(());
+            }
+        };
         let fields = fields(name);
         let options = SetOptions::default();
-        let attested = client.set(&fields, name, TTL, options).await?;
+        let attested = client.set(&fields, output, TTL, options).await?;
         acknowledge(attested.recorded.entry.request_id, Asked::Set)?;
         match client.get(&fields, GetOptions::default()).await? {
             Lookup::Hit(verified) => {
-                ensure!(&verified.value()[..] == name.as_bytes(), "another value");
+                ensure!(verified.value()[..] == *output, "another value");
                 acknowledge(Some(verified.about().request_id), Asked::Get)
             }
             Lookup::Miss(missed) => bail!("an acknowledged set is not found: {missed:?}"),

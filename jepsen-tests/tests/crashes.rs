@@ -146,6 +146,7 @@ fn found(entries: &[Entry], acknowledged: &[Acknowledged]) -> usize {
             true
         }
         (Asked::Get, Some(ops)) => ops.iter().all(|op| *op == Op::CacheReadHit),
+        (Asked::Miss, Some(ops)) => ops.iter().all(|op| *op == Op::CacheReadMiss),
     };
     acknowledged.iter().filter(is_found).count()
 }

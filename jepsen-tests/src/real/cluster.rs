@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::found::{found, node_of};
 use super::layout::{Place, fill_random, write_node, write_tokens};
 use super::ports::Ports;
-use super::processes::{Processes, log_end};
+use super::processes::{Freezer, Processes, log_end};
 use super::setup::{Principal, Setup};
 use super::{PATIENCE, Same, folders};
 
@@ -43,6 +43,7 @@ pub struct Cluster {
     keys: SigningKeys,
     /// Trust policy text; empty before founding.
     policy: String,
+    folders_in: PathBuf,
     root: TempDir,
 }
 
@@ -67,6 +68,7 @@ impl Cluster {
             sections: setup.sections,
             keys,
             policy: String::new(),
+            folders_in: setup.folders_in.unwrap_or_else(|| root.path().to_owned()),
             root,
         };
         for _ in 0..setup.nodes {
@@ -81,8 +83,9 @@ impl Cluster {
     /// The disk's word.
     pub fn make_node(&mut self) -> anyhow::Result<u64> {
         let id = self.places.keys().last().map_or(1, |last| last + 1);
-        let root = self.root.path();
-        let place = write_node(root, id, &self.keys, &mut self.ports, &self.sections)?;
+        let (root, folders_in) = (self.root.path(), &self.folders_in);
+        let (ports, sections) = (&mut self.ports, &self.sections);
+        let place = write_node(root, folders_in, id, &self.keys, ports, sections)?;
         self.places.insert(id, place);
         Ok(id)
     }
@@ -112,6 +115,12 @@ impl Cluster {
 
     /// The cluster's folder; tests may put copies of nodes' folders there.
     pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// Has the cluster's folder stay when the cluster is dropped; returns it.
+    pub fn keep_folder(&mut self) -> &Path {
+        self.root.disable_cleanup(true);
         self.root.path()
     }
 
@@ -227,6 +236,14 @@ impl Cluster {
     pub fn kill_all(&mut self) -> anyhow::Result<()> {
         let nodes = self.processes.running();
         self.processes.kill(&nodes)
+    }
+
+    /// What stops every node that runs now where it is.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn freezer(&self) -> anyhow::Result<Freezer> {
+        self.processes.freezer()
     }
 
     /// Has a node drain, hand leadership over and end.

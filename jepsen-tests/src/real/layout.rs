@@ -1,12 +1,13 @@
 //! What lies where in a cluster's folder: written once, before the first node starts.
 //!
 //! ```text
-//! node-1.toml ..   configurations; node-1/ .. the nodes' folders; node-1.log .. what they say
+//! node-1.toml ..   configurations; node-1/ .. the nodes' folders, unless they lie elsewhere;
+//! node-1.log ..    what the nodes say
 //! tokens           hashes of the principals' tokens
 //! client-0/ ..     where each client writes a proof of misbehaviour, if it ever finds one
 //! ```
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ pub(super) fn write_tokens(root: &Path, principals: &[Principal]) -> anyhow::Res
 /// Writes what a node needs to start: configuration and the log's keys.
 pub(super) fn write_node(
     root: &Path,
+    folders_in: &Path,
     id: u64,
     keys: &SigningKeys,
     ports: &mut Ports,
@@ -52,15 +54,16 @@ pub(super) fn write_node(
 ) -> anyhow::Result<Place> {
     let place = Place {
         config: root.join(format!("node-{id}.toml")),
-        folder: root.join(format!("node-{id}")),
+        folder: folders_in.join(format!("node-{id}")),
         log: root.join(format!("node-{id}.log")),
         client_address: format!("127.0.0.1:{}", ports.take()?),
         http_address: format!("127.0.0.1:{}", ports.take()?),
     };
     let text = format!(
-        "[node]\nid = {id}\nfolder = \"node-{id}\"\n\n\
+        "[node]\nid = {id}\nfolder = \"{}\"\n\n\
          [listen]\nclient = \"{}\"\npeer = \"127.0.0.1:{}\"\nhttp = \"{}\"\n\n\
          [keys]\ntokens = \"tokens\"\n\n{sections}",
+        place.folder.display(),
         place.client_address,
         ports.take()?,
         place.http_address,
@@ -68,8 +71,12 @@ pub(super) fn write_node(
     Config::parse(&text).with_context(|| format!("the configuration of node {id}:\n{text}"))?;
     fs::write(&place.config, text)?;
     let key = place.folder.join(LOG_KEY_PATH);
-    fs::create_dir_all(key.parent().context("a key lies in a folder")?)?;
+    let key_folder = key.parent().context("a key lies in a folder")?;
+    fs::create_dir_all(key_folder)?;
     write_secret(&key, &keys.to_secret_text())?;
+    for folder in [key_folder, &place.folder, folders_in] {
+        File::open(folder)?.sync_all()?;
+    }
     Ok(place)
 }
 
@@ -87,5 +94,7 @@ fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
         .mode(0o600)
         .open(path)
         .with_context(|| format!("cannot make `{}`", path.display()))?;
-    Ok(file.write_all(text.as_bytes())?)
+    file.write_all(text.as_bytes())?;
+    // What is installed survives a power cut, as with `candor keys install`.
+    Ok(file.sync_all()?)
 }

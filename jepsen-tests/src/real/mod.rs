@@ -23,12 +23,14 @@ mod cluster;
 pub mod folders;
 mod found;
 mod layout;
+pub mod loop_disk;
 mod ports;
 mod processes;
 mod setup;
 
 pub use cluster::Cluster;
 pub use folders::Same;
+pub use processes::Freezer;
 pub use setup::{Principal, Setup};
 
 use std::time::Duration;

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::time::Instant;
@@ -17,6 +19,13 @@ use super::layout::Place;
 
 /// Lines of a node's log that are shown when something went wrong.
 const LOG_LINES: usize = 40;
+
+/// Stops node processes where they are, all at one moment.
+#[derive(Debug)]
+pub struct Freezer {
+    pids: Vec<u32>,
+    shell: Child,
+}
 
 #[derive(Debug)]
 pub(super) struct Processes {
@@ -76,6 +85,20 @@ impl Processes {
         Ok(())
     }
 
+    /// Ready to stop all that run now.
+    pub(super) fn freezer(&self) -> anyhow::Result<Freezer> {
+        let pids: Vec<u32> = self.running.values().map(Child::id).collect();
+        // Waits for a word, so that no program has to be started at the moment itself.
+        let shell = Command::new("sh")
+            .args(["-c", "read word && kill -STOP \"$@\"", "freezer"])
+            .args(pids.iter().map(u32::to_string))
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("cannot run `sh`")?;
+        Ok(Freezer { pids, shell })
+    }
+
     /// Asks these to stop, and waits for their clean ends.
     pub(super) async fn stop(&mut self, nodes: &[u64]) -> anyhow::Result<()> {
         for node in nodes {
@@ -112,6 +135,35 @@ impl Processes {
     }
 }
 
+impl Freezer {
+    /// SIGSTOP to all, and only then the wait until all of their threads have stopped: from then on
+    /// none writes, syncs or answers.
+    ///
+    /// # Errors
+    /// The system's word.
+    pub fn freeze(mut self) -> anyhow::Result<()> {
+        let mut stdin = self.shell.stdin.take().context("a shell listens")?;
+        stdin.write_all(b"now\n")?;
+        ensure!(self.shell.wait()?.success(), "`kill -STOP` failed");
+        let deadline = Instant::now() + PATIENCE;
+        for pid in &self.pids {
+            while !is_frozen(*pid)? {
+                ensure!(Instant::now() < deadline, "process {pid} does not stop");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Freezer {
+    fn drop(&mut self) {
+        // It ends with its input, and stops nothing.
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
 impl Drop for Processes {
     fn drop(&mut self) {
         for child in self.running.values_mut() {
@@ -121,6 +173,24 @@ impl Drop for Processes {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether each thread of a process is stopped, and none still in a call to the kernel.
+fn is_frozen(pid: u32) -> anyhow::Result<bool> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread may end meanwhile.
+        let Ok(stat) = std::fs::read_to_string(thread?.path().join("stat")) else {
+            continue;
+        };
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
+        if !matches!(state, Some('T' | 't' | 'Z' | 'X')) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The last lines of a log.

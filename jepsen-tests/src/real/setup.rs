@@ -45,6 +45,7 @@ pub struct Setup {
     pub(super) nodes: u64,
     pub(super) principals: Vec<Principal>,
     pub(super) sections: String,
+    pub(super) folders_in: Option<PathBuf>,
 }
 
 impl Setup {
@@ -64,6 +65,7 @@ impl Setup {
                 Principal::new("ops", "operator", &[Operate, AuditAll]),
             ],
             sections: SECTIONS.to_owned(),
+            folders_in: None,
         }
     }
 
@@ -94,6 +96,13 @@ impl Setup {
         self.sections = self
             .sections
             .replacen("[raft]\n", &format!("[raft]\n{toml}\n"), 1);
+        self
+    }
+
+    /// The nodes' folders lie here, and not beside their configurations and logs.
+    #[must_use]
+    pub fn folders_in(mut self, path: impl Into<PathBuf>) -> Self {
+        self.folders_in = Some(path.into());
         self
     }
 
