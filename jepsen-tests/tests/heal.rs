@@ -86,8 +86,34 @@ async fn one_changed_byte_of_any_kind_heals_on_a_follower_and_on_the_leader_unde
         assert!(named.contains(&format!("file=\"{LINES}\"")) && named.contains("seq=3"));
         println!("an entry of node {node}, with every hash above it: healed");
     }
+    for newest in [false, true] {
+        for node in cluster.nodes() {
+            let before = repairs(&cluster, node);
+            let (segment, at) = group_of(&cluster.folder(node), newest);
+            flip(&segment, at).unwrap();
+            healed(&cluster, node, before).await;
+            assert!(!segment.exists(), "`{}` is still there", segment.display());
+            println!("{} of node {node}, byte {at}: gone", segment.display());
+        }
+    }
     ended.store(true, Ordering::SeqCst);
     load.await.unwrap();
+    // Under load both are overwritten before anybody looks.
+    for (file, at) in [
+        ("raft/vote", 20),
+        ("raft/vote", 4096 + 20),
+        ("marker.0", 40),
+        ("marker.1", 40),
+    ] {
+        for node in cluster.nodes() {
+            let (path, before) = (cluster.folder(node).join(file), repairs(&cluster, node));
+            if path.metadata().unwrap().len() > u64::try_from(at).unwrap() {
+                flip(&path, at).unwrap();
+                healed(&cluster, node, before).await;
+                println!("{file} of node {node}, byte {at}: written anew");
+            }
+        }
+    }
     println!(
         "{} requests served meanwhile",
         served.load(Ordering::SeqCst)
@@ -174,6 +200,28 @@ fn file_of(folder: &Path, kind: &str) -> PathBuf {
         return path;
     }
     path.join(folders::files_below(&path).unwrap().first().unwrap())
+}
+
+/// A group of the Raft log: in the middle of the oldest segment, or the last of the newest.
+fn group_of(folder: &Path, newest: bool) -> (PathBuf, usize) {
+    let raft = folder.join("raft");
+    let mut segments = folders::files_below(&raft).unwrap();
+    segments.retain(|path| path.extension().is_some_and(|kind| kind == "wal"));
+    let segment = if newest {
+        segments.last()
+    } else {
+        segments.first()
+    };
+    let path = raft.join(segment.unwrap());
+    let bytes = std::fs::read(&path).unwrap();
+    let begins = |at: &usize| bytes.get(*at..).unwrap().starts_with(b"candwl");
+    let groups: Vec<usize> = (0..bytes.len()).step_by(512).filter(begins).collect();
+    let group = if newest {
+        groups.last()
+    } else {
+        groups.get(groups.len() / 2)
+    };
+    (path, group.unwrap() + 90)
 }
 
 /// Edits an entry as somebody does who owns the disk: with its leaf and every complete node above, so

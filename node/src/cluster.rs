@@ -62,7 +62,7 @@ pub struct Cluster<E: Env> {
     pub reader: LedgerReader<E::Disk>,
     /// The fold.
     pub state: Fold,
-    /// Asks the marker lane for a marker at or above an index.
+    /// Asks the marker lane.
     pub markers: mpsc::Sender<MarkerRequest>,
     /// Snapshots offered and received.
     pub shelf: Shelf,
@@ -70,13 +70,21 @@ pub struct Cluster<E: Env> {
     pub wal: Wal<E::Disk>,
 }
 
-/// Asks for a marker at or above a log index; answered with the index it names.
+/// What the marker lane is asked for.
 #[derive(Debug)]
-pub struct MarkerRequest {
-    /// At least this index.
-    pub index: u64,
-    /// Answered once it is durable.
-    pub reply: oneshot::Sender<u64>,
+pub enum MarkerRequest {
+    /// A marker at or above a log index.
+    At {
+        /// At least this index.
+        index: u64,
+        /// Answered with the index it names, once it is durable.
+        reply: oneshot::Sender<u64>,
+    },
+    /// The newest marker, into both slots again.
+    Again {
+        /// Answered once it is durable.
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// A member as an operator sees it.
@@ -340,7 +348,7 @@ impl<E: Env> Cluster<E> {
                 .map_err(|_| late())?;
             let (reply, written) = oneshot::channel();
             self.markers
-                .send(MarkerRequest { index, reply })
+                .send(MarkerRequest::At { index, reply })
                 .await
                 .map_err(|_| late())?;
             written.await.map_err(|_| late())

@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use crate::apply::Applier;
 use crate::cluster::MarkerRequest;
@@ -18,7 +18,7 @@ use crate::identity::LogMark;
 use crate::peers::Introductions;
 use crate::snapshot::Shelf;
 use crate::state::Cut;
-use crate::store::{MarkerDraft, MarkerWriter};
+use crate::store::{MarkerDraft, MarkerWriter, StoreError};
 use crate::wal::{EXIT_DISK, Wal};
 
 /// Least time between two markers: what a restart has to apply again, at most, and a little more.
@@ -34,7 +34,7 @@ pub struct Markers<E: Env> {
     pub wal: Wal<E::Disk>,
     /// The newest boundary that apply offers.
     pub offers: Offers,
-    /// Who waits for a marker at an index.
+    /// Who waits for a marker at an index, or wants the newest again.
     pub requests: mpsc::Receiver<MarkerRequest>,
     /// Writes the slots.
     pub writer: MarkerWriter<E::Disk>,
@@ -104,17 +104,17 @@ impl Offers {
 
 impl<E: Env> Markers<E> {
     async fn run(mut self) {
-        let mut waiting: Vec<MarkerRequest> = Vec::new();
+        let mut waiting: Vec<(u64, oneshot::Sender<u64>)> = Vec::new();
         loop {
             let stopping = *self.stopping.borrow_and_update();
             self.write_newest().await;
             let written = self.writer.newest().last_applied.map_or(0, |at| at.index);
             let (answered, still): (Vec<_>, Vec<_>) = waiting
                 .into_iter()
-                .partition(|request| request.index <= written);
+                .partition(|(index, _)| *index <= written);
             waiting = still;
-            for request in answered {
-                let _ = request.reply.send(written);
+            for (_, reply) in answered {
+                let _ = reply.send(written);
             }
             if stopping {
                 self.state.end_keeping();
@@ -127,7 +127,7 @@ impl<E: Env> Markers<E> {
                     () = tokio::time::sleep(PAUSE) => {}
                     () = self.offers.0.hurry.notified() => {}
                     Some(request) = self.requests.recv() => {
-                        waiting.push(request);
+                        waiting.extend(self.hear(request));
                         continue;
                     }
                     _ = self.stopping.changed() => continue,
@@ -136,9 +136,23 @@ impl<E: Env> Markers<E> {
             if !self.offers.waiting() {
                 tokio::select! {
                     () = self.offers.offered() => {}
-                    Some(request) = self.requests.recv() => waiting.push(request),
+                    Some(request) = self.requests.recv() => waiting.extend(self.hear(request)),
                     _ = self.stopping.changed() => {}
                 }
+            }
+        }
+    }
+
+    /// Who has to wait for a marker at an index; anything else is done at once.
+    fn hear(&mut self, request: MarkerRequest) -> Option<(u64, oneshot::Sender<u64>)> {
+        match request {
+            MarkerRequest::At { index, reply } => Some((index, reply)),
+            MarkerRequest::Again { reply } => {
+                if let Err(problem) = self.writer.again() {
+                    self.cannot_write(&problem);
+                }
+                let _ = reply.send(());
+                None
             }
         }
     }
@@ -156,10 +170,7 @@ impl<E: Env> Markers<E> {
             tokio::time::sleep(WATERMARK_EVERY).await;
         }
         if let Err(problem) = self.writer.write(draft) {
-            self.env.exit(
-                EXIT_DISK,
-                &format!("the marker cannot be written: {problem}"),
-            );
+            self.cannot_write(&problem);
         }
         let (older, size) = (self.writer.purgeable(), self.writer.newest().size);
         self.shelf.durable(older, size);
@@ -172,6 +183,11 @@ impl<E: Env> Markers<E> {
                 tracing::error!(%problem, "the state's store has failed; the ledger is folded again");
             }
         }
+    }
+
+    fn cannot_write(&self, problem: &StoreError) -> ! {
+        let why = format!("the marker cannot be written: {problem}");
+        self.env.exit(EXIT_DISK, &why)
     }
 
     /// Only what is committed: the tail that a peer acknowledged beyond it may still be replaced.

@@ -140,6 +140,7 @@ impl<E: Env> Api<E> {
         let damages = damages.borrow();
         let wire = damages.iter().map(|damage| wire::Damage {
             kind: match damage.kind {
+                DamageKind::RaftLog => wire::DamageKind::RaftLog.into(),
                 DamageKind::Ledger => wire::DamageKind::Ledger.into(),
                 DamageKind::Value => wire::DamageKind::Value.into(),
             },

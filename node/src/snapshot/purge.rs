@@ -82,10 +82,13 @@ impl<E: Env> Purger<E> {
                 continue;
             };
             let written = self.wal.counters().bytes;
-            let Some(upto) = pace.due(written, newest.at.index) else {
+            let damaged = self.wal.left().filter(|left| *left <= newest.at.index);
+            let due = pace
+                .due(written, newest.at.index)
+                .map(|upto| self.spared(upto));
+            let Some(upto) = damaged.max(due) else {
                 continue;
             };
-            let upto = self.spared(upto);
             // A start whose log begins behind an index needs a snapshot at or above it.
             if let Err(problem) = newest.store(self.env.disk(), FILE) {
                 tracing::error!(%problem, "the snapshot's manifest cannot be written; nothing is purged");
@@ -95,6 +98,16 @@ impl<E: Env> Purger<E> {
                 return;
             }
             tracing::info!(upto, size = %newest.size, "the raft log may be purged");
+            self.remove_damaged().await;
+        }
+    }
+
+    /// Removes damaged segments that hold nothing but what was purged: Raft does not purge twice.
+    async fn remove_damaged(&self) {
+        let purged = self.consensus.status().purged.map(|at| at.index);
+        if let Some(left) = self.wal.left().filter(|left| Some(*left) <= purged) {
+            // An error is a log that was closed: the node ends.
+            let _ = self.wal.purge(left).await;
         }
     }
 

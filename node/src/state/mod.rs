@@ -36,6 +36,7 @@ mod open;
 mod sled;
 mod store;
 mod unkept;
+mod verify;
 mod windows;
 
 use std::ops::Bound;
@@ -58,9 +59,12 @@ pub use self::memory::MemoryEngine;
 pub use self::open::{Rebuild, StateError, StateOrigin, open};
 pub use self::sled::SledEngine;
 pub use self::store::{Change, Engine, Found, KeepError, Octets, Pair, StateStore};
+pub use self::verify::StoredWalk;
 
 /// Records that one look at the store brings, when more than one is wanted.
 const CHUNK: usize = 256;
+/// Records that a check of the store reads at a time.
+const CHECK_RECORDS: usize = 4_096;
 /// The same, when one is wanted and some of them may have been forgotten since.
 const STEP: usize = 4;
 /// Keys of a cut that leave the first layer under one hold of the lock.

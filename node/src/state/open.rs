@@ -8,7 +8,7 @@ use candor_ledger::fold::{FoldError, StateDigest, ViewError, evolve_all};
 use candor_ledger::ids::{Seq, TreeSize};
 
 use super::store::{Engine, KeepError, StateStore, open_record};
-use super::{Claim, MemoryLimits, State, unreadable};
+use super::{CHECK_RECORDS, Claim, MemoryLimits, State, unreadable};
 use crate::env::Disk;
 use crate::store::{LedgerReader, Marker, StoreError};
 
@@ -16,8 +16,6 @@ use crate::store::{LedgerReader, Marker, StoreError};
 const REPLAY_BYTES: u64 = 4 * 1024 * 1024;
 /// Entries whose changes are taken in together.
 const FOLD_ENTRIES: usize = 1_000;
-/// Records that the check reads at a time.
-const CHECK_RECORDS: usize = 4_096;
 /// Records or entries between two lines of the log.
 const PROGRESS: u64 = 1_000_000;
 

@@ -544,6 +544,27 @@ fn nothing_that_a_store_hands_over_is_believed_beyond_the_ledger() {
     assert_eq!(node.origin, StateOrigin::Loaded { size: claim.size });
 }
 
+#[test]
+fn a_walk_over_the_store_finds_a_record_that_nobody_asks_for() {
+    let (disk, shelf) = (SimDisk::new(), Shelf::default());
+    let mut node = Node::open(&disk, Box::new(shelf.clone()), 0);
+    node.run(40);
+    node.settle().unwrap();
+    let mut walk = node.fold.read().stored();
+    let kept: usize = std::iter::from_fn(|| walk.step().unwrap()).sum();
+    assert!(kept > 10_000, "{kept} bytes");
+    let mut shelved = shelf.0.lock().unwrap();
+    let (key, mut record) = shelved.records.pop_last().unwrap();
+    record[0] ^= 1;
+    shelved.records.insert(key, record);
+    drop(shelved);
+    assert!(node.fold.read().failed().is_none());
+    let mut walk = node.fold.read().stored();
+    let found = std::iter::from_fn(|| walk.step().transpose()).find_map(Result::err);
+    assert!(found.unwrap().0.contains("damaged"));
+    assert!(node.fold.read().failed().is_some());
+}
+
 #[tokio::test]
 async fn keeps_cuts_in_order_behind_the_marker_and_folds_again_after_a_failure() {
     let (disk, shelf) = (SimDisk::new(), Shelf::default());

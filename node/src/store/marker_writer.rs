@@ -88,6 +88,26 @@ impl<D: Disk> MarkerWriter<D> {
         Ok(&self.newest)
     }
 
+    /// Writes the newest marker into both slots again, one after the other.
+    ///
+    /// # Errors
+    /// As [`MarkerWriter::write`]: the process must end.
+    pub fn again(&mut self) -> Result<(), StoreError> {
+        if self.stopped {
+            return Err(StoreError::Stopped);
+        }
+        self.stopped = true;
+        for _ in 0..2 {
+            let mut next = self.newest.clone();
+            next.generation += 1;
+            marker::write(&self.shared.disk, &next)?;
+            self.older_applied = self.newest.last_applied;
+            self.newest = next;
+        }
+        self.stopped = false;
+        Ok(())
+    }
+
     /// The newest durable marker.
     pub fn newest(&self) -> &Marker {
         &self.newest

@@ -31,6 +31,8 @@ pub struct Damage {
 /// What a damaged place belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamageKind {
+    /// The Raft log: nothing that was applied rests on it any more.
+    RaftLog,
     /// Entries, offsets, tree or checkpoints: what this node says of the ledger rests on them.
     Ledger,
     /// A value beside the ledger: no hash of the ledger rests on it.
@@ -41,6 +43,7 @@ impl DamageKind {
     /// As metrics and the API have it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::RaftLog => "raft_log",
             Self::Ledger => "ledger",
             Self::Value => "value",
         }
@@ -84,9 +87,13 @@ impl Register {
     }
 
     pub(super) fn note(&self, error: &StoreError) {
-        let Some(damage) = Damage::of(error) else {
-            return;
-        };
+        if let Some(damage) = Damage::of(error) {
+            self.put(damage);
+        }
+    }
+
+    /// Whether the place was not known.
+    pub(super) fn put(&self, damage: Damage) -> bool {
         self.0.send_if_modified(|found| {
             let known = |old: &Damage| (&old.file, old.place) == (&damage.file, damage.place);
             let new = found.len() < DAMAGES_MAX && !found.iter().any(known);
@@ -94,7 +101,7 @@ impl Register {
                 found.push(damage);
             }
             new
-        });
+        })
     }
 
     /// Forgets places that have been repaired.

@@ -14,7 +14,8 @@ use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::tree::{Frontier, NodeHash, leaf_hash};
 
 use super::entries::OFFSET_BYTES;
-use super::register::Damage;
+use super::marker;
+use super::register::{Damage, DamageKind};
 use super::tree::{Grown, NODE_BYTES};
 use super::values::HashedValue;
 use super::{LedgerReader, Shared, StoreError, bytes_of, names, u64_of};
@@ -240,6 +241,30 @@ impl<D: Disk> Repairer<D> {
         let error = StoreError::damaged(file, place.seq.0, "what the ledger says", found);
         self.0.register.note(&error);
         Damage::of(&error)
+    }
+
+    /// Notes damage to the Raft log; `None` when that place is known.
+    pub fn note_log(&self, file: &str, offset: u64, problem: &str) -> Option<Damage> {
+        let damage = Damage {
+            kind: DamageKind::RaftLog,
+            file: file.to_owned(),
+            place: offset,
+            problem: format!("`{file}` is damaged at byte `{offset}`: {problem}"),
+        };
+        self.0.register.put(damage.clone()).then_some(damage)
+    }
+
+    /// Reads both slots of the marker.
+    ///
+    /// # Errors
+    /// Why one of them is not readable, or neither.
+    pub fn check_marker(&self) -> Result<(), String> {
+        let slots = marker::read(&self.0.disk).map_err(|problem| problem.to_string())?;
+        match slots.map(|slots| slots.lost) {
+            None => Err("both slots are gone".to_owned()),
+            Some(None) => Ok(()),
+            Some(Some(lost)) => Err(lost),
+        }
     }
 
     /// Takes damage out of the register that is no more.

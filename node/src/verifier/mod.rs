@@ -1,7 +1,8 @@
 //! The verifier: reads everything that this node keeps, finds what is damaged, and heals it.
 //!
 //! One pass walks the ledger from its first entry to the newest checkpoint, computes the tree, and
-//! holds entries, offsets and nodes against it; then the notes; then the value of every result.
+//! holds entries, offsets and nodes against it; then the notes; then the value of every result; then
+//! what no peer has (`own`).
 //! What differs is fetched from a peer and accepted only if the tree it makes grows into the signed
 //! root: neither these files nor the peer are believed. Files that agree with each other and not with
 //! that root, as somebody leaves them who edits an entry and all hashes above it, are found at the end
@@ -13,6 +14,7 @@
 //! sealing and cosigning. A pass that ends with everything in order takes it out again.
 
 mod ledger;
+mod own;
 mod values;
 
 use std::sync::Arc;
@@ -116,6 +118,7 @@ impl<E: Env> Verifier<E> {
         self.verify_ledger(&mut pass).await?;
         self.verify_notes(&mut pass).await?;
         self.verify_values(&mut pass).await?;
+        self.verify_own(&mut pass).await;
         self.metrics.verifier_passes.inc();
         self.metrics.verifier_size.set(pass.size.0);
         let (size, read, repaired) = (pass.size, pass.read, pass.repaired);
@@ -237,7 +240,7 @@ impl Pass {
     /// Whether this pass has looked at a damaged place after it was noted.
     fn has_seen(&self, damage: &Damage) -> bool {
         // Behind the checkpoint nothing was looked at; a size stands for itself.
-        let reached = damage.kind == DamageKind::Value || damage.place <= self.size.0;
+        let reached = damage.kind != DamageKind::Ledger || damage.place <= self.size.0;
         reached && self.found.contains(damage)
     }
 }

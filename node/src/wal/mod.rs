@@ -25,6 +25,7 @@ mod recover;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod vote;
 mod writer;
 
@@ -46,6 +47,7 @@ use writer::{Group, Job, Writer};
 
 pub use frame::RECORD_LEN_MAX;
 pub use recover::Torn;
+pub use verify::Walk;
 pub use vote::VOTE_LEN_MAX;
 
 /// Called once the entries of an append are durable; entries are called back in order.
@@ -115,6 +117,7 @@ const _: () = assert!(
 
 /// An open log; a clone is another handle on the same one.
 pub struct Wal<D: Disk> {
+    dir: Arc<str>,
     shared: Arc<Shared<D>>,
     /// Ends the lane when the last handle is dropped.
     jobs: Jobs,
@@ -127,6 +130,7 @@ impl<D: Disk> Clone for Wal<D> {
     fn clone(&self) -> Self {
         let (shared, jobs) = (Arc::clone(&self.shared), Arc::clone(&self.jobs));
         Self {
+            dir: Arc::clone(&self.dir),
             shared,
             jobs,
             lane: Arc::clone(&self.lane),
@@ -230,7 +234,7 @@ impl<D: Disk> Wal<D> {
         let segment = files
             .last_key_value()
             .map(|(segment, file)| (*segment, Arc::clone(file)));
-        let shared = Arc::new(Shared::new(live, files, &limits));
+        let shared = Arc::new(Shared::new(live, files, end.previous, &limits));
         let log_id = end.log_id.unwrap_or_else(|| {
             let mut id = [0; 16];
             env.fill_random(&mut id);
@@ -238,15 +242,17 @@ impl<D: Disk> Wal<D> {
         });
         let mut writer = Writer {
             env: env.clone(),
-            dir,
+            dir: Arc::clone(&dir),
             limits,
             shared: Arc::clone(&shared),
             log_id,
             end,
             segment,
             vote_file,
-            votes: vote.map_or(0, |vote| vote.number),
+            votes: vote.as_ref().map_or(0, |vote| vote.number),
+            vote: vote.map(|vote| vote.payload),
             committed,
+            leaving: false,
             group: Group::default(),
         };
         writer.cover()?;
@@ -260,6 +266,7 @@ impl<D: Disk> Wal<D> {
         shared.state().vote.clone_from(&recovered.vote);
         Ok((
             Self {
+                dir,
                 shared,
                 jobs,
                 lane: Arc::new(Mutex::new(Some(lane))),

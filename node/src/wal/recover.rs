@@ -210,14 +210,14 @@ struct Scan<'a> {
 }
 
 /// A whole group.
-struct Group {
-    header: Header,
+pub(super) struct Group {
+    pub(super) header: Header,
     records: Vec<(usize, Record)>,
 }
 
 /// Why there is no group at a place.
 #[derive(Clone, Copy)]
-enum NoGroup {
+pub(super) enum NoGroup {
     /// What a torn write may leave.
     Bad(&'static str),
     /// Checksums hold, yet it makes no sense: never torn.
@@ -401,7 +401,11 @@ impl Scan<'_> {
 }
 
 /// Reads the group at `offset`; the outer error is the disk's.
-fn read_group<F: DiskFile>(file: &F, offset: u64, len: u64) -> io::Result<Result<Group, NoGroup>> {
+pub(super) fn read_group<F: DiskFile>(
+    file: &F,
+    offset: u64,
+    len: u64,
+) -> io::Result<Result<Group, NoGroup>> {
     let header = match read_header(file, offset)? {
         Ok(header) => header,
         Err(HeaderError::Bad) => return Ok(Err(NoGroup::Bad("the header is damaged"))),

@@ -10,8 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::env::{Disk, DiskFile};
 
-use super::frame::{self, RECORD_HEADER_LEN, Record};
+use super::frame::{self, Previous, RECORD_HEADER_LEN, Record};
 use super::live::{Live, Location};
+use super::verify::Left;
 use super::{Counters, Limits, ended};
 
 /// What handles and lane share.
@@ -31,6 +32,9 @@ pub(super) struct State<D: Disk> {
     /// behind them is gone already.
     pub(super) truncations: VecDeque<u64>,
     pub(super) files: BTreeMap<u64, Arc<D::File>>,
+    /// Where the newest durable group ends; zeros before the first.
+    pub(super) end: Previous,
+    pub(super) left: Option<Left>,
     pub(super) hint: Option<Bytes>,
     /// The vote saved last.
     pub(super) vote: Option<Bytes>,
@@ -38,12 +42,19 @@ pub(super) struct State<D: Disk> {
 }
 
 impl<D: Disk> Shared<D> {
-    pub(super) fn new(live: Live, files: BTreeMap<u64, Arc<D::File>>, limits: &Limits) -> Self {
+    pub(super) fn new(
+        live: Live,
+        files: BTreeMap<u64, Arc<D::File>>,
+        end: Previous,
+        limits: &Limits,
+    ) -> Self {
         let state = State {
             durable: live.last(),
             live,
             truncations: VecDeque::new(),
             files,
+            end,
+            left: None,
             hint: None,
             vote: None,
             counters: Counters::default(),
@@ -86,10 +97,12 @@ impl<D: Disk> Shared<D> {
     pub(super) fn written(
         &self,
         changes: impl Iterator<Item = Written>,
+        end: Previous,
         bytes: u64,
         cache_bytes: usize,
     ) {
         let mut state = self.state();
+        state.end = end;
         for change in changes {
             match change {
                 Written::Entry(index, location) => state.entry_written(index, location),
@@ -106,6 +119,7 @@ impl<D: Disk> Shared<D> {
     pub(super) fn drop_before(&self, segment: u64) -> Vec<u64> {
         let mut state = self.state();
         state.live.drop_before(segment);
+        state.left = state.left.filter(|left| left.segment > segment);
         let kept = state.files.split_off(&segment);
         std::mem::replace(&mut state.files, kept)
             .into_keys()

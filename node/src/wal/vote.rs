@@ -89,6 +89,23 @@ impl<D: Disk> VoteFile<D> {
         Ok(())
     }
 
+    /// Whether the slots hold this vote and the one before it.
+    ///
+    /// A slot that cannot be read holds neither.
+    pub(super) fn holds(&self, number: u64, payload: &[u8]) -> std::io::Result<bool> {
+        let Ok(Some(bytes)) = self.disk.read(&self.path()) else {
+            return Ok(false);
+        };
+        let slot = |number: u64| {
+            let at = usize::try_from(number % 2).map_or(0, |at| at * SLOT_LEN);
+            let slot = bytes.get(at..)?;
+            let vote = Vote::decode(slot.get(..SLOT_LEN).unwrap_or(slot)).ok()??;
+            (vote.number == number).then_some(vote)
+        };
+        let is_newest = slot(number).is_some_and(|vote| *vote.payload == *payload);
+        Ok(is_newest && (number < 2 || slot(number - 1).is_some()))
+    }
+
     fn slot(&self, bytes: &[u8]) -> Result<Option<Vote>, WalError> {
         match Vote::decode(bytes) {
             Ok(vote) => Ok(vote),

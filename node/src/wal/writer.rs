@@ -20,6 +20,7 @@ use super::frame::{self, HEADER_LEN, Header, LogId, Previous, Record};
 use super::live::Location;
 use super::recover::{End, segment_path};
 use super::shared::{Shared, Written};
+use super::verify::Left;
 use super::vote::{Vote, VoteFile};
 use super::{AppendDone, EXIT_DISK, Limits};
 
@@ -37,6 +38,14 @@ pub(super) enum Job {
     Truncate {
         from: u64,
         done: oneshot::Sender<()>,
+    },
+    Leave {
+        segment: u64,
+        done: oneshot::Sender<()>,
+    },
+    VerifyVote {
+        mend: bool,
+        done: oneshot::Sender<bool>,
     },
     Vote {
         payload: Bytes,
@@ -56,8 +65,12 @@ pub(super) struct Writer<E: Env> {
     pub(super) vote_file: VoteFile<E::Disk>,
     /// Number of the newest vote.
     pub(super) votes: u64,
+    /// The newest vote.
+    pub(super) vote: Option<Bytes>,
     /// The newest hint written, for the first group of the next segment.
     pub(super) committed: Option<Bytes>,
+    /// The next group begins a segment, however long this one is.
+    pub(super) leaving: bool,
     pub(super) group: Group,
 }
 
@@ -172,6 +185,13 @@ impl<E: Env> Writer<E> {
                 self.group.push(&Record::Truncate(from));
                 self.group.answers.push(Answer::Truncate { done });
             }
+            Job::Leave { segment, done } => {
+                self.leave(segment)?;
+                let _ = done.send(());
+            }
+            Job::VerifyVote { mend, done } => {
+                let _ = done.send(self.verify_vote(mend)?);
+            }
             Job::Vote { payload, done } => {
                 // Never before the appends it was asked after.
                 self.flush_gathered()?;
@@ -190,11 +210,46 @@ impl<E: Env> Writer<E> {
             log_id,
             number,
             sequence,
-            payload,
+            payload: payload.clone(),
         })?;
         self.votes = number;
+        self.vote = Some(payload);
         self.shared.count_sync();
         Ok(())
+    }
+
+    /// Goes on in a new segment, unless this one goes already.
+    fn leave(&mut self, segment: u64) -> io::Result<()> {
+        self.flush_gathered()?;
+        let goes = |left: Left| segment < left.segment;
+        if self.shared.state().left.is_some_and(goes) {
+            return Ok(());
+        }
+        self.leaving = true;
+        self.flush()?;
+        self.leaving = false;
+        let mut state = self.shared.state();
+        state.left = Some(Left {
+            segment: self.end.previous.segment,
+            upto: state.durable.unwrap_or(0),
+        });
+        Ok(())
+    }
+
+    /// Whether both slots are what was written last; what is not is written again.
+    fn verify_vote(&mut self, mend: bool) -> io::Result<bool> {
+        let Some(payload) = self.vote.clone() else {
+            return Ok(true);
+        };
+        if self.vote_file.holds(self.votes, &payload)? {
+            return Ok(true);
+        }
+        if mend {
+            self.flush_gathered()?;
+            self.write_vote(payload.clone())?;
+            self.write_vote(payload)?;
+        }
+        Ok(false)
     }
 
     /// The oldest segment that must stay when entries up to `upto` may go.
@@ -256,8 +311,12 @@ impl<E: Env> Writer<E> {
             .changes
             .iter()
             .map(|change| change.written(segment, body_at));
-        self.shared
-            .written(changes, header.group_len(), self.limits.cache_bytes);
+        self.shared.written(
+            changes,
+            self.end.previous,
+            header.group_len(),
+            self.limits.cache_bytes,
+        );
         group
             .answers
             .into_iter()
@@ -268,7 +327,9 @@ impl<E: Env> Writer<E> {
     fn rolls(&self, body_len: usize) -> bool {
         // The hint of a prefix is small and may lead a segment beyond its length.
         let len = u64::from(fits(HEADER_LEN + body_len));
-        self.segment.is_none() || self.end.previous.end + len > self.limits.segment_bytes
+        self.segment.is_none()
+            || self.leaving
+            || self.end.previous.end + len > self.limits.segment_bytes
     }
 
     /// The records that stand before the gathered ones: the hint, and in a segment's first group

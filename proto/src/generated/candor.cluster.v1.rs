@@ -152,7 +152,7 @@ pub struct CatchUp {
     pub refused: u64,
 }
 /// A damaged place of a node's files. With one of the ledger's the node does not lead, propose, seal
-/// or cosign until it is repaired and restarted; a damaged value is not served by it.
+/// or cosign until it has healed; a damaged value is not served by it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Damage {
     /// What it belongs to.
@@ -161,7 +161,7 @@ pub struct Damage {
     /// The file, from the node's folder.
     #[prost(string, tag = "2")]
     pub file: ::prost::alloc::string::String,
-    /// Where in the file: the entry concerned, of a checkpoint its size, of a pack of values the byte.
+    /// Where in the file: the entry concerned, of a checkpoint its size, of a pack of values and of the Raft log the byte.
     #[prost(uint64, tag = "3")]
     pub place: u64,
     /// One sentence that names both, for people.
@@ -401,6 +401,8 @@ pub enum DamageKind {
     Ledger = 1,
     /// A value beside the ledger.
     Value = 2,
+    /// The Raft log: gone once a snapshot stands for it, and refused by a start until then.
+    RaftLog = 3,
 }
 impl DamageKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -412,6 +414,7 @@ impl DamageKind {
             Self::Unspecified => "DAMAGE_KIND_UNSPECIFIED",
             Self::Ledger => "DAMAGE_KIND_LEDGER",
             Self::Value => "DAMAGE_KIND_VALUE",
+            Self::RaftLog => "DAMAGE_KIND_RAFT_LOG",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -420,6 +423,7 @@ impl DamageKind {
             "DAMAGE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
             "DAMAGE_KIND_LEDGER" => Some(Self::Ledger),
             "DAMAGE_KIND_VALUE" => Some(Self::Value),
+            "DAMAGE_KIND_RAFT_LOG" => Some(Self::RaftLog),
             _ => None,
         }
     }

@@ -110,6 +110,74 @@ async fn change_each_byte(disk: &SimDisk) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_running_log_finds_each_changed_byte_and_goes_on_behind_it() {
+    let (disk, wal) = fresh();
+    wal.save_vote(Bytes::from_static(b"old")).await.unwrap();
+    append(&wal, entries(1..3, 1, 100)).await;
+    append(&wal, entries(3..7, 1, 900)).await;
+    wal.truncate_after(Some(5)).await.unwrap();
+    append(&wal, entries(6..8, 2, 300)).await;
+    wal.save_vote(Bytes::from_static(b"new")).await.unwrap();
+    let mut segments = files(&disk);
+    segments.retain(|(path, _)| path != "raft/vote");
+    assert!(segments.len() > 1 && verified(&wal).unwrap() > 4_000);
+    let mut changed = 0;
+    for (path, bytes) in &segments {
+        for group in groups(bytes) {
+            for at in group.clone() {
+                let bit = u8::try_from(at % 8).unwrap();
+                disk.flip_bit(path, at, bit).unwrap();
+                let Err(WalError::Corrupt { file, offset, .. }) = verified(&wal) else {
+                    panic!("{path} byte {at} was not found");
+                };
+                assert_eq!((file, offset), (path.clone(), group.start as u64));
+                disk.flip_bit(path, at, bit).unwrap();
+                changed += 1;
+            }
+        }
+    }
+    assert!(changed > 3_000, "{changed}");
+
+    // The segment written to is left with the others, and goes when its entries may.
+    let (newest, bytes) = segments.last().unwrap();
+    let last_group = groups(bytes).last().unwrap().start;
+    disk.flip_bit(newest, last_group, 1).unwrap();
+    let number: u64 = newest["raft/".len()..newest.len() - 4].parse().unwrap();
+    wal.leave(number).await.unwrap();
+    wal.leave(number).await.unwrap();
+    assert_eq!(wal.left(), Some(7));
+    append(&wal, entries(8..10, 3, 100)).await;
+    assert!(verified(&wal).is_err());
+    wal.purge(7).await.unwrap();
+    assert_eq!(wal.left(), None);
+    assert!(verified(&wal).unwrap() > 0);
+
+    // Both slots of the vote are written anew.
+    for slot in [20, 4096 + 20] {
+        assert!(wal.verify_vote(true).await.unwrap());
+        disk.flip_bit("raft/vote", slot, 0).unwrap();
+        assert!(!wal.verify_vote(false).await.unwrap());
+        assert!(!wal.verify_vote(true).await.unwrap());
+    }
+    assert!(wal.verify_vote(true).await.unwrap());
+    wal.close().await;
+    let (wal, recovered) = open(&disk).unwrap();
+    assert_eq!(all(&wal), entries(8..10, 3, 100));
+    assert_eq!(recovered.vote, Some(Bytes::from_static(b"new")));
+    wal.close().await;
+}
+
+/// Bytes of all groups, each of which is what was written.
+fn verified(wal: &SimWal) -> Result<usize, WalError> {
+    let mut walk = Walk::default();
+    let mut bytes = 0;
+    while let Some(group) = wal.verify_next(&mut walk)? {
+        bytes += group;
+    }
+    Ok(bytes)
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_changed_vote_is_corruption_when_it_is_the_newest() {
     let disk = closed_log(true).await;
     // Vote 1 lies in the second slot, vote 2, the newest, in the first.
