@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use candor_ledger::checkpoint::{self, Checkpoint, CosignerPublic, majority};
@@ -76,6 +77,8 @@ pub struct Applying {
     pub last_seal: Option<Seq>,
     /// The newest entry's time.
     pub time: Micros,
+    /// The ledger itself asks for a seal after so long without one; `None` before genesis.
+    pub max_silence: Option<Duration>,
     /// When a tick next has work; at once after a model was superseded.
     pub next_work: Option<Micros>,
     /// The Raft position applied.
@@ -505,6 +508,9 @@ impl<E: Env> Applier<E> {
             sealed_time: self.sealed_time,
             last_seal: log.as_ref().and_then(|log| log.last_seal),
             time: log.as_ref().map_or(Micros::default(), |log| log.time),
+            max_silence: log
+                .as_ref()
+                .map(|log| Duration::from_millis(log.params.max_silence_ms)),
             next_work: records::next_work(&*view)?,
             index: self.position.map_or(0, |at| at.index),
             appended: self.appended,

@@ -77,7 +77,8 @@ pub struct SealingSection {
     /// A group of this many operations is closed at once; 1 gives every operation its own three
     /// signatures, about 100 a second per core.
     pub group_limit: u64,
-    /// With nothing to seal, a seal this often shows that nothing is withheld.
+    /// With nothing to seal, a seal this often shows that nothing is withheld; more often where the
+    /// ledger's own number is smaller.
     pub max_silence_ms: u64,
 }
 

@@ -337,7 +337,13 @@ impl<E: Env, P: Propose> Task<E, P> {
         self.closing.is_none()
             && ((unsealed && since >= Duration::from_millis(self.sealing.interval_ms))
                 || self.since_close >= self.sealing.group_limit
-                || since >= Duration::from_millis(self.sealing.max_silence_ms))
+                || since >= self.max_silence(&applying))
+    }
+
+    /// This node's setting, and no longer than the ledger allows: its readers hold that against it.
+    fn max_silence(&self, applying: &Applying) -> Duration {
+        let own = Duration::from_millis(self.sealing.max_silence_ms);
+        applying.max_silence.map_or(own, |most| own.min(most))
     }
 
     fn next_wake(&self) -> Instant {
@@ -346,7 +352,7 @@ impl<E: Env, P: Propose> Task<E, P> {
         let seal_after = match (self.closing, unsealed) {
             (Some(_), _) => TICK_EVERY,
             (None, true) => Duration::from_millis(self.sealing.interval_ms),
-            (None, false) => Duration::from_millis(self.sealing.max_silence_ms),
+            (None, false) => self.max_silence(&applying),
         };
         let floor = self.env.monotonic() + Duration::from_millis(1);
         (self.closed_at + seal_after)

@@ -314,6 +314,24 @@ async fn old_checkpoints_thin_out_the_same_on_every_node() {
 
 /// INV-1, INV-9: what has no room is refused before it is begun, and comes back by itself.
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_ledger_is_sealed_as_often_as_it_asks_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let params = Params {
+        max_silence_ms: 1_000,
+        ..Params::DEFAULT
+    };
+    // The nodes' own setting is a minute.
+    let nodes = founded_with(dir.path(), &Ahead::default(), params).await;
+    until(&nodes[0], |status| status.sealed_size > 0).await;
+    let first = nodes[0].status().await.sealed_size;
+    until(&nodes[0], |status| status.sealed_size >= first + 4).await;
+    let seals = seals_of(&nodes[0]);
+    for pair in seals.windows(2).rev().take(4) {
+        assert_eq!(pair[1].0, pair[0].0 + 1, "nothing but seals");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_nearly_full_refuses_in_time_and_comes_back_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut nodes = founded(dir.path(), &Ahead::default()).await;
@@ -444,6 +462,10 @@ async fn put(node: &TestNode, number: usize) {
 }
 
 async fn founded(dir: &Path, ahead: &Ahead) -> Vec<TestNode> {
+    founded_with(dir, ahead, Params::DEFAULT).await
+}
+
+async fn founded_with(dir: &Path, ahead: &Ahead, params: Params) -> Vec<TestNode> {
     let keys = SigningKeys::generate("test.example/ledger", &mut fill).unwrap();
     let mut nodes: Vec<TestNode> = (1..=3)
         .map(|id| TestNode::new(id, dir, &keys.to_secret_text(), ahead))
@@ -451,7 +473,7 @@ async fn founded(dir: &Path, ahead: &Ahead) -> Vec<TestNode> {
     for node in &mut nodes {
         node.start();
     }
-    found(&nodes, keys.key_set()).await;
+    found(&nodes, keys.key_set(), params).await;
     nodes
 }
 
@@ -485,7 +507,7 @@ async fn got(node: &TestNode, fingerprint: &str) -> wire::GetResponse {
     .await
 }
 
-async fn found(nodes: &[TestNode], keys: &KeySet) {
+async fn found(nodes: &[TestNode], keys: &KeySet, params: Params) {
     let mut members = Vec::new();
     for node in nodes {
         let identity = retried(|| {
@@ -502,7 +524,7 @@ async fn found(nodes: &[TestNode], keys: &KeySet) {
         keys: LogKeys::of(keys),
         members: members.iter().map(member).collect(),
         rules: RULES_V1,
-        params: Params::DEFAULT,
+        params,
         former: None,
     };
     let genesis = Value::Object(genesis.to_object()).to_bytes();
