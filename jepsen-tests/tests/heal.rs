@@ -53,67 +53,12 @@ async fn one_changed_byte_of_any_kind_heals_on_a_follower_and_on_the_leader_unde
         Arc::clone(&ended),
         Arc::clone(&served),
     ));
-    for (kind, at) in KINDS {
-        let leader = cluster.leader().await.unwrap();
-        let follower = cluster.nodes().find(|node| *node != leader).unwrap();
-        for (node, role) in [(follower, "a follower"), (leader, "the leader")] {
-            let file = file_of(&cluster.folder(node), kind);
-            let before = repairs(&cluster, node);
-            let was = std::fs::read(&file).unwrap();
-            flip(&file, at).unwrap();
-            healed(&cluster, node, before).await;
-            let is = std::fs::read(&file).unwrap();
-            // A value is written anew behind the others, where its name finds it first.
-            assert_eq!(
-                was.get(at) == is.get(at),
-                kind != "values",
-                "{kind} of {role}"
-            );
-            println!("{kind} of {role}, byte {at}: healed");
-        }
-    }
-    for node in cluster.nodes() {
-        let (lines, before) = (cluster.folder(node).join(LINES), repairs(&cluster, node));
-        let was = std::fs::read(&lines).unwrap();
-        rewrite(&cluster.folder(node), 3);
-        healed(&cluster, node, before).await;
-        let is = std::fs::read(&lines).unwrap();
-        assert!(
-            is.starts_with(&was),
-            "the edit of node {node} is still there"
-        );
-        let named = cluster.log_text(node);
-        assert!(named.contains(&format!("file=\"{LINES}\"")) && named.contains("seq=3"));
-        println!("an entry of node {node}, with every hash above it: healed");
-    }
-    for newest in [false, true] {
-        for node in cluster.nodes() {
-            let before = repairs(&cluster, node);
-            let (segment, at) = group_of(&cluster.folder(node), newest);
-            flip(&segment, at).unwrap();
-            healed(&cluster, node, before).await;
-            assert!(!segment.exists(), "`{}` is still there", segment.display());
-            println!("{} of node {node}, byte {at}: gone", segment.display());
-        }
-    }
+    flips(&cluster).await;
+    rewrites(&cluster).await;
+    log_groups(&cluster).await;
     ended.store(true, Ordering::SeqCst);
     load.await.unwrap();
-    // Under load both are overwritten before anybody looks.
-    for (file, at) in [
-        ("raft/vote", 20),
-        ("raft/vote", 4096 + 20),
-        ("marker.0", 40),
-        ("marker.1", 40),
-    ] {
-        for node in cluster.nodes() {
-            let (path, before) = (cluster.folder(node).join(file), repairs(&cluster, node));
-            if path.metadata().unwrap().len() > u64::try_from(at).unwrap() {
-                flip(&path, at).unwrap();
-                healed(&cluster, node, before).await;
-                println!("{file} of node {node}, byte {at}: written anew");
-            }
-        }
-    }
+    written_anew(&cluster).await;
     println!(
         "{} requests served meanwhile",
         served.load(Ordering::SeqCst)
@@ -129,6 +74,81 @@ async fn one_changed_byte_of_any_kind_heals_on_a_follower_and_on_the_leader_unde
     }
     cluster.settle().await.unwrap();
     cluster.same_ledgers().unwrap();
+}
+
+/// Each kind of file that peers have, on a follower and on the leader.
+async fn flips(cluster: &Cluster) {
+    for (kind, at) in KINDS {
+        let leader = cluster.leader().await.unwrap();
+        let follower = cluster.nodes().find(|node| *node != leader).unwrap();
+        for (node, role) in [(follower, "a follower"), (leader, "the leader")] {
+            let file = file_of(&cluster.folder(node), kind);
+            let before = repairs(cluster, node);
+            let was = std::fs::read(&file).unwrap();
+            flip(&file, at).unwrap();
+            healed(cluster, node, before).await;
+            let is = std::fs::read(&file).unwrap();
+            // A value is written anew behind the others, where its name finds it first.
+            assert_eq!(
+                was.get(at) == is.get(at),
+                kind != "values",
+                "{kind} of {role}"
+            );
+            println!("{kind} of {role}, byte {at}: healed");
+        }
+    }
+}
+
+/// An entry with every hash above it, on each node.
+async fn rewrites(cluster: &Cluster) {
+    for node in cluster.nodes() {
+        let (lines, before) = (cluster.folder(node).join(LINES), repairs(cluster, node));
+        let was = std::fs::read(&lines).unwrap();
+        rewrite(&cluster.folder(node), 3);
+        healed(cluster, node, before).await;
+        let is = std::fs::read(&lines).unwrap();
+        assert!(
+            is.starts_with(&was),
+            "the edit of node {node} is still there"
+        );
+        let named = cluster.log_text(node);
+        assert!(named.contains(&format!("file=\"{LINES}\"")) && named.contains("seq=3"));
+        println!("an entry of node {node}, with every hash above it: healed");
+    }
+}
+
+/// The Raft log, in the middle of its oldest segment and at its end.
+async fn log_groups(cluster: &Cluster) {
+    for newest in [false, true] {
+        for node in cluster.nodes() {
+            let before = repairs(cluster, node);
+            let (segment, at) = group_of(&cluster.folder(node), newest);
+            flip(&segment, at).unwrap();
+            healed(cluster, node, before).await;
+            assert!(!segment.exists(), "`{}` is still there", segment.display());
+            println!("{} of node {node}, byte {at}: gone", segment.display());
+        }
+    }
+}
+
+/// What a node knows by heart.
+async fn written_anew(cluster: &Cluster) {
+    // Under load both are overwritten before anybody looks.
+    for (file, at) in [
+        ("raft/vote", 20),
+        ("raft/vote", 4096 + 20),
+        ("marker.0", 40),
+        ("marker.1", 40),
+    ] {
+        for node in cluster.nodes() {
+            let (path, before) = (cluster.folder(node).join(file), repairs(cluster, node));
+            if path.metadata().unwrap().len() > u64::try_from(at).unwrap() {
+                flip(&path, at).unwrap();
+                healed(cluster, node, before).await;
+                println!("{file} of node {node}, byte {at}: written anew");
+            }
+        }
+    }
 }
 
 /// Sets and reads, and demands the right answer each time.
@@ -221,7 +241,8 @@ fn group_of(folder: &Path, newest: bool) -> (PathBuf, usize) {
     } else {
         groups.get(groups.len() / 2)
     };
-    (path, group.unwrap() + 90)
+    // In its header: a group that only closes the log has no records.
+    (path, group.unwrap() + 20)
 }
 
 /// Edits an entry as somebody does who owns the disk: with its leaf and every complete node above, so

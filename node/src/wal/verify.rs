@@ -100,10 +100,8 @@ impl<D: Disk> Wal<D> {
 
     fn verify_group(&self, walk: &mut Walk, file: &D::File, end: u64) -> Result<usize, WalError> {
         let problem = match read_group(file, walk.offset, end) {
-            Ok(Ok(group)) => match walk.follows(&group) {
-                true => return Ok(walk.pass(&group)),
-                false => "the group does not follow the one before",
-            },
+            Ok(Ok(group)) if walk.follows(&group) => return Ok(walk.pass(&group)),
+            Ok(Ok(_)) => "the group does not follow the one before",
             Ok(Err(NoGroup::Bad(problem) | NoGroup::Foreign(problem))) => problem,
             Ok(Err(NoGroup::Version(_))) => "the version is another",
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => "the file ends before",

@@ -92,9 +92,9 @@ impl<D: Disk> VoteFile<D> {
     /// Whether the slots hold this vote and the one before it.
     ///
     /// A slot that cannot be read holds neither.
-    pub(super) fn holds(&self, number: u64, payload: &[u8]) -> std::io::Result<bool> {
+    pub(super) fn holds(&self, number: u64, payload: &[u8]) -> bool {
         let Ok(Some(bytes)) = self.disk.read(&self.path()) else {
-            return Ok(false);
+            return false;
         };
         let slot = |number: u64| {
             let at = usize::try_from(number % 2).map_or(0, |at| at * SLOT_LEN);
@@ -103,7 +103,7 @@ impl<D: Disk> VoteFile<D> {
             (vote.number == number).then_some(vote)
         };
         let is_newest = slot(number).is_some_and(|vote| *vote.payload == *payload);
-        Ok(is_newest && (number < 2 || slot(number - 1).is_some()))
+        is_newest && (number < 2 || slot(number - 1).is_some())
     }
 
     fn slot(&self, bytes: &[u8]) -> Result<Option<Vote>, WalError> {

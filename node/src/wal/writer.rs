@@ -241,7 +241,7 @@ impl<E: Env> Writer<E> {
         let Some(payload) = self.vote.clone() else {
             return Ok(true);
         };
-        if self.vote_file.holds(self.votes, &payload)? {
+        if self.vote_file.holds(self.votes, &payload) {
             return Ok(true);
         }
         if mend {

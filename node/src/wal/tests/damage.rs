@@ -130,7 +130,8 @@ async fn a_running_log_finds_each_changed_byte_and_goes_on_behind_it() {
                 let Err(WalError::Corrupt { file, offset, .. }) = verified(&wal) else {
                     panic!("{path} byte {at} was not found");
                 };
-                assert_eq!((file, offset), (path.clone(), group.start as u64));
+                let start = u64::try_from(group.start).unwrap();
+                assert_eq!((file, offset), (path.clone(), start));
                 disk.flip_bit(path, at, bit).unwrap();
                 changed += 1;
             }
