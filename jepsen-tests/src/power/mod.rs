@@ -194,6 +194,7 @@ impl Field {
         self.disk.switch(image)?;
         let left = self.survey()?;
         let controls = controls.found(self.disk.path());
+        ensure!(controls.synced, "what was synced is not on the copied disk");
         let started = self.starts();
 
         // 3. All start, serve, and hold what was promised.
