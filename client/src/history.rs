@@ -49,8 +49,18 @@ impl Client {
     /// [`Error::Field`] when the ledger is not sealed up to that moment, or the entry named is another
     /// tenant's and this principal may not read it: then its time is not known. See [`Error`].
     pub async fn auditlog_as_of(&self, subject: &str, as_of: Moment) -> Result<PastTrail, Error> {
-        let mut trail = self.auditlog(subject).await?;
+        let trail = self.auditlog(subject).await?;
         let (size, time) = self.bounds(&trail, as_of).await?;
+        self.past_trail(trail, size, time).await
+    }
+
+    /// What a lifecycle was when the ledger had that size, at that time.
+    pub(crate) async fn past_trail(
+        &self,
+        mut trail: AuditTrail,
+        size: TreeSize,
+        time: Micros,
+    ) -> Result<PastTrail, Error> {
         let is_past = |event: &TrailEntry| {
             event.path.is_some() && size.covers(event.entry.seq) && event.entry.time <= time
         };

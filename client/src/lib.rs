@@ -71,6 +71,7 @@ mod endpoint;
 mod error;
 mod establish;
 mod fields;
+mod historical;
 mod history;
 mod memory;
 mod misbehaviour;
@@ -98,6 +99,7 @@ pub use error::{Error, Fault, Unproven};
 pub use fields::{
     Fields, FieldsWithParameters, FingerprintFields, ResultOnlyFields, SemanticFields,
 };
+pub use historical::{Historical, HistoricalValue, Then};
 pub use history::{Moment, PastTrail};
 pub use misbehaviour::{ContradictingEntry, Misbehaviour};
 pub use operator::Operator;

@@ -9,12 +9,14 @@
 //! - [`own`]: the entry that a request made is the one it should have made.
 //! - [`lookup`]: a hit's value is the one recorded under the fingerprint that was asked for.
 //! - [`change`]: what a set, supersession, revocation ... says it did.
+//! - [`past`]: what stood at a moment of the past is what the events before it tell.
 //! - [`lifecycle`]: the entries about a subject follow each other without a hole.
 
 pub(crate) mod change;
 pub(crate) mod lifecycle;
 pub(crate) mod lookup;
 pub(crate) mod own;
+pub(crate) mod past;
 pub(crate) mod proof;
 
 use std::time::Duration;

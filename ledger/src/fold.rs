@@ -31,7 +31,7 @@ pub use decide::decide;
 pub use decision::{DecideError, Decision, SealDue, ValueName};
 pub use error::{FoldError, Rule};
 pub use evolve::{evolve, evolve_all};
-pub use history::{HistoryError, Past, past};
+pub use history::{HistoryError, Past, PastTeller, past};
 pub use lookup::{lifecycle, log, lookup, resolve_prefix};
 pub use operation::{
     Admin, Attest, Change, Get, Item, ModelSupersede, Operation, ReadAsOf, Request, RequestError,

@@ -402,7 +402,9 @@ impl<E: Env> Cluster<E> {
         }
     }
 
-    fn need_leader(&self) -> Result<(), ApiError> {
+    /// # Errors
+    /// `NOT_LEADER` or `NO_LEADER` on a node that does not lead.
+    pub fn need_leader(&self) -> Result<(), ApiError> {
         let status = self.consensus.status();
         match status.leader {
             Some(leader) if leader == self.node.0 => Ok(()),

@@ -15,7 +15,7 @@ const LABEL: &[u8] = b"candor.token.v1\n";
 /// What a principal may do. One right does not imply another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Right {
-    /// Attest, and read the tenant's lifecycles with proofs.
+    /// Attest, read the tenant's lifecycles with proofs, and be shown results of the past.
     Audit,
     /// Read every tenant's entries.
     AuditAll,

@@ -1,5 +1,6 @@
 //! Questions the node itself asks of the fold, beside those of the rules.
 
+use candor_ledger::entry::Model;
 use candor_ledger::fold::{Key, Prefix, Record, StateView, ViewError};
 use candor_ledger::ids::{RequestId, Seq};
 use candor_ledger::time::Micros;
@@ -25,6 +26,22 @@ pub fn request_entry<V: StateView>(
             _ => None,
         },
     )
+}
+
+/// The entry by which a model gave way, if it did.
+///
+/// # Errors
+/// When the state cannot be read.
+pub fn model_gave_way<V: StateView>(
+    view: &V,
+    tenant: &str,
+    model: &Model,
+) -> Result<Option<Seq>, ViewError> {
+    let (tenant, model) = (tenant.to_owned(), model.clone());
+    Ok(match view.get(&Key::ModelSuperseded { tenant, model })? {
+        Some(Record::ModelSuperseded(gone)) => Some(gone.seq),
+        _ => None,
+    })
 }
 
 /// When a tick next has something to do: at once after a model was superseded, else at the

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use candor_client::{
-    Attested, ChangeOptions, Client, GetOptions, Lookup, Missed, Recorded, Revoked, SetOptions,
-    Verified, WaitFor,
+    Attested, ChangeOptions, Client, GetOptions, Lookup, Missed, Moment, Recorded, Revoked,
+    SetOptions, Verified, WaitFor,
 };
 use candor_ledger::digest::TaggedDigest;
 use candor_ledger::entry::{Body, MissReason, Model, Op, Subject, Told};
@@ -21,10 +21,10 @@ use crate::failure::Usage;
 use crate::fields::FieldArgs;
 use crate::output::{Output, write_data};
 use crate::session::{self, Connection};
-use crate::span;
+use crate::{past, span};
 
 /// Exit status of a `get` that found nothing to serve.
-const MISSED: u8 = 3;
+pub(crate) const MISSED: u8 = 3;
 
 /// Until when a reply waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -109,6 +109,17 @@ pub(crate) struct GetArgs {
     max_age: Option<Duration>,
     #[command(flatten)]
     fields: FieldArgs,
+    /// What a get was, or would have been, answered at that time (UTC, such as 2026-05-14T10:00:00Z or
+    /// 2026-05-14), or directly after the entry with that number. For auditors: needs the right
+    /// `audit`, and leaves an entry that names the moment. The value written is the one that was
+    /// active THEN; it may have been revoked since.
+    #[arg(
+        long,
+        value_name = "TIME|SEQ",
+        value_parser = past::parse_moment,
+        conflicts_with_all = ["max_age", "wait"]
+    )]
+    as_of: Option<Moment>,
     /// Until when to wait: `sealed` has a majority of nodes vouch that the result was active when
     /// it was read.
     #[arg(long, value_enum, default_value_t = Wait::Committed)]
@@ -211,6 +222,19 @@ pub(crate) fn get(args: &GetArgs, output: Output) -> anyhow::Result<ExitCode> {
         Some(_) => None,
         None => Some(args.fields.conditions()?),
     };
+    if let Some(moment) = args.as_of {
+        let answer = session::block_on(async {
+            let client = args.connection.client()?;
+            let fingerprint = if let Some(conditions) = &conditions {
+                client.fingerprint(conditions)?
+            } else {
+                let named = args.fingerprint.as_deref().unwrap_or_default();
+                session::fingerprint(&client, named).await?
+            };
+            Ok(client.get_as_of(fingerprint, moment).await?)
+        })?;
+        return past::answer(&answer, args.out.as_deref(), output);
+    }
     let found = session::block_on(async {
         let client = args.connection.client()?;
         Ok(match (&conditions, &args.fingerprint) {

@@ -115,6 +115,7 @@ Exit status:
   1  failed, refused by the ledger's rules, or not verified; a log that contradicts itself is
      written to a file, which is named
   2  wrong usage
-  3  `get`: there is no result to serve; the reason is on standard error
+  3  `get`: there is no result to serve, or with --as-of none was or its value is not kept any
+     more; the reason is on standard error
 
 Evidence and ledgers are checked by `candor-audit`, which needs the public keys alone.";

@@ -1,13 +1,19 @@
 //! What stood at a moment of the past.
 
-use candor_client::{Moment, PastTrail};
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use candor_client::{Historical, Moment, PastTrail, Then};
 use candor_ledger::fold::{Effective, Held};
 use candor_ledger::ids::Seq;
 use candor_ledger::shown::shown;
 use candor_ledger::time::Micros;
 use serde_json::{Value, json};
 
-use crate::output::Lines;
+use crate::cache::{MISSED, recorded_json};
+use crate::output::{Lines, Output, write_data};
 
 /// Reads a sequence number, a day, or a time in UTC with up to six digits of a fraction.
 pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
@@ -16,6 +22,84 @@ pub(crate) fn parse_moment(text: &str) -> Result<Moment, String> {
     }
     Micros::parse_typed(text).map(Moment::At).map_err(|_| {
         "want an entry's number, or a time in UTC such as 2026-05-14T10:00:00Z".to_owned()
+    })
+}
+
+/// What `candor get --as-of` answers: the value that was ACTIVE then on standard output, and on
+/// standard error what it rests on and that it is of then.
+pub(crate) fn answer(
+    answer: &Historical,
+    out: Option<&Path>,
+    output: Output,
+) -> anyhow::Result<ExitCode> {
+    let value = match answer.then() {
+        Then::Value(value) => Some(&value.bytes),
+        Then::NotKept(_) | Then::Nothing(_) => None,
+    };
+    if let (Some(value), Some(path)) = (value, out) {
+        std::fs::write(path, value)
+            .with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    if output == Output::Json {
+        output.print(answer_json(answer, out), String::new)?;
+    } else {
+        if let (Some(value), None) = (value, out) {
+            write_data(value, std::io::stdout().is_terminal())?;
+        }
+        eprint!("{}", answer_text(answer));
+    }
+    Ok(match value {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(MISSED),
+    })
+}
+
+fn answer_text(answer: &Historical) -> String {
+    let mut text = Lines::default();
+    let then = match answer.then() {
+        Then::Value(_) => "; not what a get answers now",
+        Then::NotKept(_) => "; its value is not kept any more",
+        Then::Nothing(_) => "",
+    };
+    let past = answer.past();
+    text.push(format_args!(
+        "as of {} (size {}): {}{then}",
+        past.time,
+        answer.size(),
+        words(past)
+    ));
+    if let Some(seq) = past.next {
+        text.push(format_args!(
+            "  complete    entry {seq} is the next event, and names the last one before"
+        ));
+    }
+    for caveat in answer.caveats() {
+        text.push(format_args!("  not proved  {}", shown(&caveat)));
+    }
+    let seq = answer.read().seq();
+    text.push(format_args!("  recorded    this question is entry {seq}"));
+    text.into_text()
+}
+
+fn answer_json(answer: &Historical, out: Option<&Path>) -> Value {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    let (outcome, value) = match answer.then() {
+        Then::Value(value) => ("value", Some(value)),
+        Then::NotKept(_) => ("not_kept", None),
+        Then::Nothing(_) => ("miss", None),
+    };
+    let in_place = value.filter(|_| out.is_none());
+    json!({
+        "outcome": format!("historical_{outcome}"),
+        "fingerprint": answer.fingerprint().to_string(),
+        "size": answer.size().0,
+        "as_of": json(answer.past()),
+        "media_type": value.map(|value| value.media_type.as_str()),
+        "value_base64": in_place.map(|value| BASE64_STANDARD.encode(&value.bytes)),
+        "value_file": value.and(out).map(|path| path.display().to_string()),
+        "value_len": value.map(|value| value.bytes.len()),
+        "read": recorded_json(answer.read()),
+        "caveats": answer.caveats(),
     })
 }
 

@@ -229,6 +229,7 @@ fn cache_commands(folder: &Path) {
         said(&gone)
     );
     assert!(said(&gone).contains("revoked"), "{}", said(&gone));
+    asked_again(folder, &get, &set["entry"]["seq"]);
     let back = run(&format!("{candor} reinstate {digits} --reason settled"));
     assert!(back.status.success(), "{}", said(&back));
     assert_eq!(run(&get).stdout, b"4");
@@ -247,6 +248,7 @@ fn cache_commands(folder: &Path) {
         "CONFLICT",
         "REVOKE",
         "REINSTATE",
+        "PAST",
         "VERIFY",
     ] {
         assert!(
@@ -264,4 +266,18 @@ fn cache_commands(folder: &Path) {
         "{}",
         said(&receipt)
     );
+}
+
+/// What was revoked is shown as of then, and what was never there is not.
+fn asked_again(folder: &Path, get: &str, set: &serde_json::Value) {
+    let then = shell(folder, &format!("{get} --as-of {set}"));
+    assert_eq!(then.stdout, b"4", "{}", said(&then));
+    let words = said(&then);
+    assert!(
+        words.contains("ACTIVE") && words.contains("not what a get answers now"),
+        "{words}"
+    );
+    let before = shell(folder, &format!("{get} --as-of 0"));
+    assert_eq!((before.status.code(), before.stdout.len()), (Some(3), 0));
+    assert!(said(&before).contains("ABSENT"), "{}", said(&before));
 }

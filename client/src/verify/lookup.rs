@@ -177,12 +177,11 @@ fn missed(own: Own, miss: &Miss) -> Result<Missed, Unproven> {
             own.entry.op(),
         ));
     };
-    let said = miss
-        .reason()
-        .as_str_name()
-        .trim_start_matches("MISS_REASON_")
-        .to_lowercase();
-    same("the reason of the miss", read.reason.as_str(), said)?;
+    same(
+        "the reason of the miss",
+        read.reason.as_str(),
+        reason_of(miss),
+    )?;
     let successor = match &read.reason {
         MissReason::Superseded(successor) => successor.to_string(),
         _ => String::new(),
@@ -193,6 +192,14 @@ fn missed(own: Own, miss: &Miss) -> Result<Missed, Unproven> {
         reason: read.reason.clone(),
         entry: own.entry,
     })
+}
+
+/// `MISS_REASON_ABSENT` as `absent`... in the spelling of entries.
+pub(crate) fn reason_of(miss: &Miss) -> String {
+    miss.reason()
+        .as_str_name()
+        .trim_start_matches("MISS_REASON_")
+        .to_lowercase()
 }
 
 /// `sha3-256:<hex>`.

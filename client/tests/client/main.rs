@@ -13,6 +13,7 @@
     reason = "test"
 )]
 
+mod historical;
 mod history;
 mod honest;
 mod lies;

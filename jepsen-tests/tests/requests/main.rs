@@ -8,6 +8,7 @@
 
 mod ended;
 mod once;
+mod past;
 mod patterns;
 mod raw;
 mod reads;

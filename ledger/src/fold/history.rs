@@ -16,7 +16,7 @@
 use super::effect::effect;
 use super::rules::{Effective, effective_given};
 use super::state::{Lifecycle, ResultRecord};
-use crate::entry::{Body, Entry, Subject};
+use crate::entry::{Body, Entry, Model, Subject};
 use crate::ids::{Seq, TreeSize};
 use crate::time::Micros;
 
@@ -72,43 +72,99 @@ pub fn past(
     events: &[Entry],
     gave_way: Option<&Entry>,
 ) -> Result<Past, HistoryError> {
-    let Some(first) = events.first() else {
-        let state = Effective::Absent;
-        return Ok(Past {
-            record: None,
-            state,
-        });
-    };
-    let mut record = ResultRecord::absent(Lifecycle { n: 0, last: Seq(0) });
-    let mut before = None;
-    for (n, entry) in (1..).zip(events) {
+    let mut teller = PastTeller::new(size, time);
+    for event in events {
+        teller.event(event)?;
+    }
+    teller.end(gave_way)
+}
+
+/// As [`past`], for a caller who holds one event at a time.
+#[derive(Clone, Debug)]
+pub struct PastTeller {
+    size: TreeSize,
+    time: Micros,
+    told: Option<Told>,
+}
+
+/// What the events so far make.
+#[derive(Clone, Debug)]
+struct Told {
+    tenant: String,
+    subject: Subject,
+    record: ResultRecord,
+}
+
+impl PastTeller {
+    /// Before the first event.
+    pub fn new(size: TreeSize, time: Micros) -> Self {
+        Self {
+            size,
+            time,
+            told: None,
+        }
+    }
+
+    /// Takes the next event in.
+    ///
+    /// # Errors
+    /// [`HistoryError`] when it cannot be the next.
+    pub fn event(&mut self, entry: &Entry) -> Result<(), HistoryError> {
         let seq = entry.seq;
-        if (&entry.tenant, &entry.subject) != (&first.tenant, &first.subject) {
+        let told = self.told.get_or_insert_with(|| Told {
+            tenant: entry.tenant.clone(),
+            subject: entry.subject.clone(),
+            record: ResultRecord::absent(Lifecycle { n: 0, last: Seq(0) }),
+        });
+        if (&entry.tenant, &entry.subject) != (&told.tenant, &told.subject) {
             return Err(HistoryError::Foreign(seq));
         }
+        let Lifecycle { n, last } = told.record.lifecycle;
+        let (before, n) = ((n > 0).then_some(last), n.saturating_add(1));
         if (entry.n, entry.subject_prev) != (n, before) {
             return Err(HistoryError::Hole { n, found: seq });
         }
-        in_time(entry, size, time)?;
-        record = effect(&record, entry).ok_or(HistoryError::Impossible(seq))?;
-        before = Some(seq);
+        in_time(entry, self.size, self.time)?;
+        let after = effect(&told.record, entry);
+        told.record = after.ok_or(HistoryError::Impossible(seq))?;
+        Ok(())
     }
-    let successor = gave_way.map(|entry| {
-        in_time(entry, size, time)?;
-        match &entry.body {
-            Body::ModelSupersede(body)
-                if record.model() == Some(&body.from) && entry.tenant == first.tenant =>
-            {
-                Ok(Subject::Model(body.to.clone()))
+
+    /// The model whose results the events are about: whether it gave way matters at the end.
+    pub fn model(&self) -> Option<&Model> {
+        self.told.as_ref()?.record.model()
+    }
+
+    /// After the last event; `gave_way` as for [`past`].
+    ///
+    /// # Errors
+    /// [`HistoryError`] when `gave_way` is no such entry.
+    pub fn end(self, gave_way: Option<&Entry>) -> Result<Past, HistoryError> {
+        let Some(told) = self.told else {
+            let state = Effective::Absent;
+            return Ok(Past {
+                record: None,
+                state,
+            });
+        };
+        let Told { tenant, record, .. } = told;
+        let successor = gave_way.map(|entry| {
+            in_time(entry, self.size, self.time)?;
+            match &entry.body {
+                Body::ModelSupersede(body)
+                    if record.model() == Some(&body.from) && entry.tenant == tenant =>
+                {
+                    Ok(Subject::Model(body.to.clone()))
+                }
+                _ => Err(HistoryError::Foreign(entry.seq)),
             }
-            _ => Err(HistoryError::Foreign(entry.seq)),
-        }
-    });
-    let state = effective_given(&record, successor.transpose()?, time);
-    Ok(Past {
-        record: Some(record),
-        state,
-    })
+        });
+        let state = effective_given(&record, successor.transpose()?, self.time);
+        Ok(Past {
+            record: Some(record),
+            state,
+        })
+    }
 }
 
 fn in_time(entry: &Entry, size: TreeSize, time: Micros) -> Result<(), HistoryError> {

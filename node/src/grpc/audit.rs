@@ -247,7 +247,7 @@ impl<E: Env> Api<E> {
         let known = TreeSize(m.known_size);
         let min_sealed = m
             .min_sealed
-            .map(|time| convert::micros(&time))
+            .map(|time| convert::micros(&time, "min_sealed"))
             .transpose()?;
         if m.size == 0 && min_sealed.is_some() {
             self.sealed_by(None, min_sealed, call.deadline).await;
@@ -345,7 +345,7 @@ impl<E: Env> Api<E> {
     }
 
     /// An entry that this caller may see: its own tenant's, the log's own, or any with `audit-all`.
-    fn readable(&self, call: &Call, seq: Seq) -> Result<Bytes, ApiError> {
+    pub(super) fn readable(&self, call: &Call, seq: Seq) -> Result<Bytes, ApiError> {
         if !self.reader.size().covers(seq) {
             return Err(unknown(ErrorCode::EntryNotFound, "an entry of this number"));
         }

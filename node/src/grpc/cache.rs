@@ -11,12 +11,12 @@ use candor_ledger::time::Micros;
 use candor_proto::audit_v1::{Acknowledgement, CheckpointProof, ItemError, Recorded, Refused};
 use candor_proto::cache_v1::cache_service_server::CacheService;
 use candor_proto::cache_v1::{
-    BatchGetRequest, BatchGetResponse, BatchSetRequest, BatchSetResponse, Conflict, GetItem,
-    GetRequest, GetResponse, GetResult, Hit, Miss, ReinstateRequest, ReinstateResponse, Reinstated,
-    RevokeRequest, RevokeResponse, Revoked, SetItem, SetRequest, SetResponse, SetResult,
-    SupersedeModelRequest, SupersedeModelResponse, SupersedeRequest, SupersedeResponse, Superseded,
-    Withheld, WithheldReason, Written, get_result, reinstate_response, revoke_response, set_result,
-    supersede_model_response, supersede_response,
+    BatchGetRequest, BatchGetResponse, BatchSetRequest, BatchSetResponse, Conflict, GetAsOfRequest,
+    GetAsOfResponse, GetItem, GetRequest, GetResponse, GetResult, Hit, Miss, ReinstateRequest,
+    ReinstateResponse, Reinstated, RevokeRequest, RevokeResponse, Revoked, SetItem, SetRequest,
+    SetResponse, SetResult, SupersedeModelRequest, SupersedeModelResponse, SupersedeRequest,
+    SupersedeResponse, Superseded, Withheld, WithheldReason, Written, get_result,
+    reinstate_response, revoke_response, set_result, supersede_model_response, supersede_response,
 };
 use futures::future::join_all;
 use tonic::{Request, Response, Status};
@@ -266,7 +266,8 @@ impl<E: Env> Api<E> {
         Ok((results, proof))
     }
 
-    /// The one place where a value leaves a node (INV-6, INV-9): its read has its entry, its write
+    /// Beside the answer to a question about the past, the one place where a value leaves a node (INV-6,
+    /// INV-9): its read has its entry, its write
     /// is under a checkpoint as young as the caller asked for, and its bytes hash to what the entry
     /// says. Anything else is withheld.
     fn get_outcome(
@@ -422,7 +423,7 @@ impl Asked {
         Micros(now.0.saturating_sub(age))
     }
 
-    fn waits_for<'a>(
+    pub(super) fn waits_for<'a>(
         &'a self,
         decided: &'a [Result<Submitted, ApiError>],
     ) -> impl Iterator<Item = Seq> + 'a {
@@ -497,7 +498,7 @@ pub(super) fn refused(outcome: Outcome) -> Result<Refused, ApiError> {
     }
 }
 
-fn wire_miss(reason: MissReason) -> Miss {
+pub(super) fn wire_miss(reason: MissReason) -> Miss {
     use candor_proto::cache_v1::MissReason as Wire;
     let (reason, successor) = match reason {
         MissReason::Absent => (Wire::Absent, String::new()),
@@ -589,6 +590,7 @@ macro_rules! methods {
 methods! {
     get(GetRequest) -> GetResponse, Read;
     batch_get(BatchGetRequest) -> BatchGetResponse, Read;
+    get_as_of(GetAsOfRequest) -> GetAsOfResponse, Audit;
     set(SetRequest) -> SetResponse, Write;
     batch_set(BatchSetRequest) -> BatchSetResponse, Write;
     supersede(SupersedeRequest) -> SupersedeResponse, Write;

@@ -21,10 +21,10 @@ pub(super) fn timestamp(time: Micros) -> prost_types::Timestamp {
     candor_proto::timestamp(time.0)
 }
 
-pub(super) fn micros(time: &prost_types::Timestamp) -> Result<Micros, ApiError> {
+pub(super) fn micros(time: &prost_types::Timestamp, field: &str) -> Result<Micros, ApiError> {
     candor_proto::unix_us(time)
         .map(Micros)
-        .ok_or_else(|| ApiError::field("min_sealed", "a time before 1970 or no time"))
+        .ok_or_else(|| ApiError::field(field, "a time before 1970 or no time"))
 }
 
 pub(super) fn result_state(state: State) -> ResultState {
@@ -257,7 +257,7 @@ fn told(told: wire::Told, at: &str) -> Result<Told, ApiError> {
     })
 }
 
-fn fingerprint(text: &str, field: &str) -> Result<Fingerprint, ApiError> {
+pub(super) fn fingerprint(text: &str, field: &str) -> Result<Fingerprint, ApiError> {
     Fingerprint::parse(text).map_err(|problem| ApiError::field(field, problem.to_string()))
 }
 

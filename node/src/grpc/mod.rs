@@ -9,6 +9,7 @@ mod cache;
 pub mod call;
 mod cluster;
 mod convert;
+mod past;
 mod proofs;
 pub mod status;
 

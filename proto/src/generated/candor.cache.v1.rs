@@ -229,6 +229,101 @@ pub struct Withheld {
     #[prost(uint64, tag = "2")]
     pub write_seq: u64,
 }
+/// Asks what stood at a moment of the past.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAsOfRequest {
+    /// Client's id of this request: canonical lower-case UUIDv7 text. As with a get, each try leaves an
+    /// entry of its own.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Fingerprint to look up. One of pattern `result-only` is refused, as in a get; one of pattern
+    /// `semantic` needs no match here.
+    #[prost(string, tag = "2")]
+    pub fingerprint: ::prost::alloc::string::String,
+    /// Wait until the read's own entry is COMMITTED or SEALED (default). Sealed, it proves that none of
+    /// the fingerprint's events was left out.
+    #[prost(enumeration = "super::super::audit::v1::Acknowledgement", tag = "5")]
+    pub wait_for: i32,
+    /// Size of the newest checkpoint the client has verified; 0 when it has none.
+    #[prost(uint64, tag = "6")]
+    pub known_size: u64,
+    /// The moment. Exactly one is set.
+    #[prost(oneof = "get_as_of_request::AsOf", tags = "3, 4")]
+    pub as_of: ::core::option::Option<get_as_of_request::AsOf>,
+}
+/// Nested message and enum types in `GetAsOfRequest`.
+pub mod get_as_of_request {
+    /// The moment. Exactly one is set.
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum AsOf {
+        /// Directly after entry `size` - 1, at that entry's time. From 1 to the ledger's size. The entry
+        /// has to be one that the caller may read: the time of another tenant's is that tenant's business.
+        #[prost(uint64, tag = "3")]
+        Size(u64),
+        /// At this time, before the newest entry's and not before the first one's.
+        #[prost(message, tag = "4")]
+        Time(::prost_types::Timestamp),
+    }
+}
+/// What stood at a moment of the past.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetAsOfResponse {
+    /// The `cache.read_as_of` entry. Its body has the moment; what was answered follows from the entries
+    /// before that moment.
+    #[prost(message, optional, tag = "1")]
+    pub recorded: ::core::option::Option<super::super::audit::v1::Recorded>,
+    /// The size that the answer is of: how many entries there were.
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+    /// The time that deadlines were held against: the one that was asked for, else that of `moment`.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Entry `size` - 1, whose time `time` is; absent where the moment was named by a time.
+    #[prost(message, optional, tag = "6")]
+    pub moment: ::core::option::Option<super::super::audit::v1::Proof>,
+    /// The checkpoint that all proofs lead to.
+    #[prost(message, optional, tag = "7")]
+    pub checkpoint: ::core::option::Option<super::super::audit::v1::CheckpointProof>,
+    /// Exactly one is set.
+    #[prost(oneof = "get_as_of_response::Outcome", tags = "4, 5")]
+    pub outcome: ::core::option::Option<get_as_of_response::Outcome>,
+}
+/// Nested message and enum types in `GetAsOfResponse`.
+pub mod get_as_of_response {
+    /// Exactly one is set.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// The result was ACTIVE then.
+        #[prost(message, tag = "4")]
+        Active(super::PastResult),
+        /// There was no result to serve, with the reason of then.
+        #[prost(message, tag = "5")]
+        Miss(super::Miss),
+    }
+}
+/// A result that was ACTIVE at a moment of the past. Not a Hit: it may not be ACTIVE now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PastResult {
+    /// The bytes of the output. Absent when neither the answering node nor a member that it asked keeps
+    /// them any more: nodes fetch only the values of ACTIVE results anew.
+    #[prost(bytes = "bytes", optional, tag = "1")]
+    pub value: ::core::option::Option<::prost::bytes::Bytes>,
+    /// Media type as the writer told it.
+    #[prost(string, tag = "2")]
+    pub media_type: ::prost::alloc::string::String,
+    /// Sequence number of the `cache.write` that held the result's deadline then.
+    #[prost(uint64, tag = "3")]
+    pub write_seq: u64,
+    /// Version of the result under its fingerprint, from 1.
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
+    /// `sha3-256:<64 hex>` of the value.
+    #[prost(string, tag = "5")]
+    pub output_hash: ::prost::alloc::string::String,
+    /// The `cache.write` entry with its inclusion path under the reply's checkpoint.
+    #[prost(message, optional, tag = "6")]
+    pub write: ::core::option::Option<super::super::audit::v1::Proof>,
+}
 /// One result to record.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SetItem {
@@ -849,6 +944,33 @@ pub mod cache_service_client {
                 .insert(GrpcMethod::new("candor.cache.v1.CacheService", "BatchGet"));
             self.inner.unary(req, path, codec).await
         }
+        /// What a get was or would have been answered at a moment of the past, for auditors. Appends
+        /// `cache.read_as_of` before any value leaves. Right: `audit`. The answer is about then and says
+        /// nothing about now: a value in it may have been revoked since.
+        pub async fn get_as_of(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetAsOfRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetAsOfResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/candor.cache.v1.CacheService/GetAsOf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("candor.cache.v1.CacheService", "GetAsOf"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Records one result. Appends `cache.write`, `cache.write_conflict` or `cache.refused`.
         pub async fn set(
             &mut self,
@@ -1025,6 +1147,13 @@ pub mod cache_service_server {
             tonic::Response<super::BatchGetResponse>,
             tonic::Status,
         >;
+        /// What a get was or would have been answered at a moment of the past, for auditors. Appends
+        /// `cache.read_as_of` before any value leaves. Right: `audit`. The answer is about then and says
+        /// nothing about now: a value in it may have been revoked since.
+        async fn get_as_of(
+            &self,
+            request: tonic::Request<super::GetAsOfRequest>,
+        ) -> std::result::Result<tonic::Response<super::GetAsOfResponse>, tonic::Status>;
         /// Records one result. Appends `cache.write`, `cache.write_conflict` or `cache.refused`.
         async fn set(
             &self,
@@ -1220,6 +1349,51 @@ pub mod cache_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = BatchGetSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/candor.cache.v1.CacheService/GetAsOf" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetAsOfSvc<T: CacheService>(pub Arc<T>);
+                    impl<
+                        T: CacheService,
+                    > tonic::server::UnaryService<super::GetAsOfRequest>
+                    for GetAsOfSvc<T> {
+                        type Response = super::GetAsOfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetAsOfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as CacheService>::get_as_of(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetAsOfSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -23,6 +23,7 @@ use candor_proto::audit_v1::{CheckpointProof, Proof};
 use candor_proto::{audit_v1, cache_v1};
 use tonic::Status;
 
+mod past;
 mod service;
 
 pub use service::serve;
@@ -45,6 +46,7 @@ pub type Gate = Box<dyn FnMut(&mut World, &str, Option<&Request>) -> Option<Stat
 pub type GetLie = Box<dyn FnMut(&mut World, &mut cache_v1::GetResponse) + Send>;
 pub type SetLie = Box<dyn FnMut(&mut World, &mut cache_v1::SetResponse) + Send>;
 pub type ListLie = Box<dyn FnMut(&mut World, &mut audit_v1::ListLifecycleResponse) + Send>;
+pub type PastLie = Box<dyn FnMut(&mut World, &mut cache_v1::GetAsOfResponse) + Send>;
 pub type RangeLie = Box<dyn FnMut(&mut World, &mut audit_v1::ListRangeResponse) + Send>;
 pub type CheckpointLie = Box<dyn FnMut(&mut World, &mut CheckpointProof) + Send>;
 
@@ -65,6 +67,7 @@ pub struct World {
     pub gate: Option<Gate>,
     pub lie_get: Option<GetLie>,
     pub lie_set: Option<SetLie>,
+    pub lie_past: Option<PastLie>,
     pub lie_list: Option<ListLie>,
     pub lie_checkpoint: Option<CheckpointLie>,
     pub lie_range: Option<RangeLie>,
@@ -176,6 +179,7 @@ impl World {
             gate: None,
             lie_get: None,
             lie_set: None,
+            lie_past: None,
             lie_list: None,
             lie_checkpoint: None,
             lie_range: None,

@@ -52,7 +52,7 @@ impl World {
         Status::with_error_details(code.grpc(), "as the test wants it", details)
     }
 
-    fn enter(&mut self, method: &str, request: Option<&Request>) -> Result<(), Status> {
+    pub(super) fn enter(&mut self, method: &str, request: Option<&Request>) -> Result<(), Status> {
         if let Some(request) = request {
             self.requests.push((method.to_owned(), request.request_id));
         }
@@ -81,7 +81,13 @@ impl World {
         self.seals.then(|| self.seal())
     }
 
-    fn recorded(&self, seq: u64, size: u64, subject: &Subject, replayed: bool) -> Recorded {
+    pub(super) fn recorded(
+        &self,
+        seq: u64,
+        size: u64,
+        subject: &Subject,
+        replayed: bool,
+    ) -> Recorded {
         let proof = self.proof(seq, size);
         let acknowledgement = if proof.size == 0 {
             Acknowledgement::Committed
@@ -258,7 +264,7 @@ impl World {
         Ok((answered, recorded, checkpoint))
     }
 
-    fn not_admitted(&self, outcome: &Outcome) -> Status {
+    pub(super) fn not_admitted(&self, outcome: &Outcome) -> Status {
         match outcome {
             Outcome::RequestIdAhead { .. } => self.refused(ErrorCode::RequestIdAhead),
             Outcome::RequestIdReused { .. } => self.refused(ErrorCode::RequestIdReused),
@@ -306,7 +312,7 @@ impl World {
     }
 }
 
-fn tagged(digest: &[u8; 32]) -> String {
+pub(super) fn tagged(digest: &[u8; 32]) -> String {
     TaggedDigest::sha3(*digest).to_string()
 }
 
@@ -357,7 +363,7 @@ fn told_of(told: cache::Told) -> Told {
     }
 }
 
-fn miss_of(reason: &MissReason) -> cache::Miss {
+pub(super) fn miss_of(reason: &MissReason) -> cache::Miss {
     let (reason, successor) = match reason {
         MissReason::Absent => (cache::MissReason::Absent, None),
         MissReason::Erased => (cache::MissReason::Erased, None),
@@ -422,6 +428,13 @@ impl CacheService for Node {
             reply.results.push(one.result.unwrap());
         }
         Ok(Response::new(reply))
+    }
+
+    async fn get_as_of(
+        &self,
+        rpc: Rpc<cache::GetAsOfRequest>,
+    ) -> Result<Response<cache::GetAsOfResponse>, Status> {
+        lock(&self.0).get_as_of(rpc.get_ref()).map(Response::new)
     }
 
     async fn set(
