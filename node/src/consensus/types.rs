@@ -114,7 +114,8 @@ pub enum Receiving {
     Unknown,
     /// It fetches what it lacks.
     Fetching {
-        /// Entries it has of those the snapshot stands for.
+        /// Entries it has of those the snapshot stands for, and behind them notes of checkpoints: only
+        /// that it moves counts.
         done: u64,
         /// Entries the snapshot stands for.
         total: u64,

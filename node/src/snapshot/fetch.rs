@@ -191,6 +191,7 @@ impl<E: Env, S: Sources> Fetcher<E, S> {
             progress.stage = Stage::Fetching;
             progress.total = size.0;
             progress.done = from.0;
+            progress.notes = 0;
             progress.since.get_or_insert(self.env.wall().0);
         });
         if from.0 > 0 && from < size {
@@ -329,17 +330,18 @@ impl<E: Env, S: Sources> Fetcher<E, S> {
                 Some(own) => Some(own),
                 None => incoming.note(size)?,
             };
-            if held.as_ref().is_some_and(fits) {
-                continue;
-            }
-            loop {
+            while !held.as_ref().is_some_and(fits) {
                 self.still(offer)?;
                 match self.one_note(offer.from, (size, *crc), roster, pool).await {
-                    Found::Note(note) => break incoming.put_note(size, &note)?,
+                    Found::Note(note) => {
+                        incoming.put_note(size, &note)?;
+                        break;
+                    }
                     Found::Dropped => break,
                     Found::NotYet => tokio::time::sleep(PAUSE).await,
                 }
             }
+            self.tell(|progress| progress.notes += 1);
         }
         Ok(())
     }

@@ -42,6 +42,10 @@ use crate::env::Disk;
 /// The snapshot that the start of the Raft log rests on.
 const FILE: &str = "snapshot";
 
+/// How long a leader is waited for that shall hear of an install before this node goes away for it: it
+/// asks twice a second.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long the log is kept for a member that has just installed: it takes the rest from the log.
 const GRACE: Duration = Duration::from_mins(1);
 
@@ -53,6 +57,8 @@ struct Inner {
     state: Mutex<State>,
     offer: watch::Sender<Option<Arc<Offer>>>,
     progress: watch::Sender<Progress>,
+    /// Somebody was answered that this node installs.
+    told: watch::Sender<bool>,
     /// Entries under the newest durable marker.
     marked: watch::Sender<TreeSize>,
 }
@@ -90,6 +96,8 @@ pub struct Progress {
     pub done: u64,
     /// Entries it needs.
     pub total: u64,
+    /// Notes of kept checkpoints it has; they follow the entries.
+    pub notes: u64,
     /// Bytes of entries and notes fetched since the process started.
     pub bytes: u64,
     /// The peer asked last.
@@ -134,6 +142,7 @@ impl Shelf {
             state: Mutex::new(state),
             offer: watch::channel(None).0,
             progress: watch::channel(Progress::default()).0,
+            told: watch::channel(false).0,
             marked: watch::channel(size).0,
         })))
     }
@@ -179,11 +188,19 @@ impl Shelf {
     }
 
     /// Resolves when all is fetched, and the node shall start again to install it.
+    ///
+    /// The leader is told first. One that is not takes the silence of an install, which folds the whole
+    /// ledger, for that of a node that died while it fetched: after [`SNAPSHOT_STALL_MAX`] it lets
+    /// the log go that this node needs next, and offers a new snapshot to install.
+    ///
+    /// [`SNAPSHOT_STALL_MAX`]: crate::consensus::SNAPSHOT_STALL_MAX
     pub async fn ready(&self) {
         let mut progress = self.0.progress.subscribe();
         let ready = progress.wait_for(|now| now.stage == Stage::Installing);
-        // The sender is in here: it cannot be gone.
+        // The senders are in here: they cannot be gone.
         let _ = ready.await;
+        let mut told = self.0.told.subscribe();
+        let _ = tokio::time::timeout(TOLD_WITHIN, told.wait_for(|told| *told)).await;
     }
 
     /// A later one of the same ledger takes the place of an earlier: what was fetched counts for both.
@@ -226,10 +243,15 @@ impl Snapshots for Shelf {
         let known = self.0.offer.borrow().as_ref().map(|held| held.manifest.at);
         let progress = self.0.progress.borrow();
         match progress.stage {
-            Stage::Installing => Receiving::Installing,
+            Stage::Installing => {
+                self.0.told.send_replace(true);
+                Receiving::Installing
+            }
             _ if known < Some(at) => Receiving::Unknown,
+            // Each note is asked for and verified by itself: tens of thousands take minutes, in which a
+            // leader must see that something moves.
             _ => Receiving::Fetching {
-                done: progress.done,
+                done: progress.done.saturating_add(progress.notes),
                 total: progress.total,
             },
         }

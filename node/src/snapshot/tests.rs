@@ -147,6 +147,29 @@ async fn the_log_is_held_for_a_member_until_it_has_had_time_to_go_on_from_it() {
     assert_eq!(shelf.held(), Some(30));
 }
 
+/// Whoever goes away without a word is taken for dead after a minute, however long the install takes.
+#[tokio::test(start_paused = true)]
+async fn a_node_goes_away_to_install_only_once_the_leader_knows_or_when_none_asks() {
+    let disk = crate::env::sim::SimDisk::new();
+    for asked in [true, false] {
+        let shelf = Shelf::load(&disk, None, TreeSize(0)).unwrap();
+        let offer = manifest(40);
+        shelf.offered(1, offer.at, Some(Bytes::from(offer.encode())));
+        shelf
+            .0
+            .progress
+            .send_modify(|progress| progress.stage = Stage::Installing);
+        let early = tokio::time::timeout(TOLD_WITHIN / 2, shelf.ready()).await;
+        assert!(early.is_err(), "it went away without a word");
+        let before = Instant::now();
+        if asked {
+            assert_eq!(shelf.offered(1, offer.at, None), Receiving::Installing);
+        }
+        shelf.ready().await;
+        assert_eq!(before.elapsed() < TOLD_WITHIN, asked);
+    }
+}
+
 #[test]
 fn a_receiver_tells_how_far_it_is_with_the_snapshot_asked_after() {
     let disk = crate::env::sim::SimDisk::new();
@@ -168,6 +191,9 @@ fn a_receiver_tells_how_far_it_is_with_the_snapshot_asked_after() {
     assert_eq!(ask(80, false), Receiving::Unknown);
     assert_eq!(ask(80, true), fetching);
     assert_eq!(ask(40, true), fetching);
+    // Notes follow the entries, and are no stall.
+    shelf.0.progress.send_modify(|progress| progress.notes = 1);
+    assert_ne!(ask(40, true), fetching);
     assert_eq!(
         shelf.0.offer.borrow().as_ref().unwrap().manifest.size,
         TreeSize(80)

@@ -267,6 +267,7 @@ async fn a_source_that_sends_what_was_not_sealed_or_stalls_is_left_for_another()
     let progress = fetch(&disk, &log, &log.manifest(NEW, 2), &crowd).await;
     assert_eq!(progress.stage, Stage::Installing, "{progress:?}");
     assert_eq!((progress.done, progress.total), (NEW, NEW));
+    assert_eq!(progress.notes, 2, "each note is progress");
     assert_eq!(progress.refused, 3);
     for liar in 1..=3 {
         assert!(crowd.asked(liar) <= 3, "a liar is asked again at once");
