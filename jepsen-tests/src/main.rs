@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod bench;
+mod enduring;
 mod growth;
 mod powering;
 mod superseding;
@@ -23,6 +24,10 @@ struct Arguments {
 enum Command {
     /// Measure verified gets and sealed sets, on a cluster of its own or a running one.
     Bench(bench::Arguments),
+    /// Put a cluster under load until its Raft log was purged many times; then have a node that was away
+    /// and a new one catch up from sources that lie, leaders killed on the way. Fails if a promise is
+    /// broken.
+    Long(enduring::Arguments),
     /// Supersede a model version with many results under load, the leader killed on the way; print
     /// what other operations noticed. Fails if a promise is broken.
     Supersede(superseding::Arguments),
@@ -52,6 +57,12 @@ fn main() -> anyhow::Result<()> {
                 .enable_all()
                 .build()?;
             runtime.block_on(bench::run(&arguments))
+        }
+        Command::Long(arguments) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(enduring::run(&arguments))
         }
         Command::State(arguments) => growth::run(&arguments),
         Command::Supersede(arguments) => {

@@ -53,7 +53,10 @@ impl Cluster {
     /// # Errors
     /// The disk's word.
     pub(super) fn make(setup: Setup) -> anyhow::Result<Self> {
-        let root = tempfile::Builder::new().prefix("candor-").tempdir()?;
+        let below = setup.below.unwrap_or_else(std::env::temp_dir);
+        let root = tempfile::Builder::new()
+            .prefix("candor-")
+            .tempdir_in(below)?;
         let mut name = [0; 4];
         fill_random(&mut name);
         // Two clusters must not share an origin: a client that knew one would call the other a liar.
@@ -192,8 +195,16 @@ impl Cluster {
     /// # Errors
     /// When it ends first, with what it said; or does not answer.
     pub async fn start(&mut self, node: u64) -> anyhow::Result<()> {
+        self.start_within(node, PATIENCE).await
+    }
+
+    /// The same for a node whose ledger takes longer to check than those of tests.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub async fn start_within(&mut self, node: u64, patience: Duration) -> anyhow::Result<()> {
         self.spawn(node)?;
-        self.answers(node).await
+        self.answers(node, patience).await
     }
 
     /// Starts a node and waits for nothing.
@@ -203,6 +214,11 @@ impl Cluster {
     pub fn spawn(&mut self, node: u64) -> anyhow::Result<()> {
         let place = self.place(node).clone();
         self.processes.spawn(node, &place)
+    }
+
+    /// The process of a node, if it runs.
+    pub fn pid(&self, node: u64) -> Option<u32> {
+        self.processes.pid(node)
     }
 
     /// Starts every node that does not run, and waits until all answer.
@@ -216,7 +232,7 @@ impl Cluster {
             }
         }
         for node in self.nodes() {
-            self.answers(node).await?;
+            self.answers(node, PATIENCE).await?;
         }
         Ok(())
     }
@@ -349,6 +365,15 @@ impl Cluster {
     /// # Errors
     /// When the cluster refuses, or the node does not catch up.
     pub async fn add(&self, node: u64) -> anyhow::Result<()> {
+        self.admit(node).await?;
+        self.promote(node).await
+    }
+
+    /// The first half of [`Cluster::add`]: the ledger names it, and it begins to catch up.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub async fn admit(&self, node: u64) -> anyhow::Result<()> {
         let joining = self.operator(node)?;
         let identity = node_of(joining.identity().await?)?;
         let leader = self.operator(self.leader().await?)?;
@@ -356,6 +381,15 @@ impl Cluster {
         let stored = joining.prepare_genesis(told.genesis.to_vec()).await?;
         ensure!(stored == told.genesis_digest, "another genesis was stored");
         leader.add_node(identity).await?;
+        Ok(())
+    }
+
+    /// The second half: once it has caught up it votes.
+    ///
+    /// # Errors
+    /// When it does not catch up.
+    pub async fn promote(&self, node: u64) -> anyhow::Result<()> {
+        let leader = self.operator(self.leader().await?)?;
         let deadline = Instant::now() + PATIENCE;
         while let Err(problem) = leader.promote_node(node).await {
             ensure!(
@@ -429,6 +463,18 @@ impl Cluster {
         Ok(found)
     }
 
+    /// Shows the ends of the nodes' logs and lets the cluster's folder stay, for whoever looks into it.
+    pub fn keep(&mut self) {
+        for (node, place) in &self.places {
+            eprintln!("--- end of node {node}'s log\n{}", log_end(&place.log));
+        }
+        self.root.disable_cleanup(true);
+        eprintln!(
+            "--- the cluster's folder stays: {}",
+            self.root.path().display()
+        );
+    }
+
     fn place(&self, node: u64) -> &Place {
         let place = self.places.get(&node);
         place.unwrap_or_else(|| panic!("there is no node {node}"))
@@ -440,9 +486,9 @@ impl Cluster {
         Ok(Operator::new(&uri, Some(token), timeout)?)
     }
 
-    async fn answers(&mut self, node: u64) -> anyhow::Result<()> {
+    async fn answers(&mut self, node: u64, patience: Duration) -> anyhow::Result<()> {
         let operator = self.operator_within(node, LOOK_TIMEOUT)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         while operator.identity().await.is_err() {
             let ended = self.processes.ended(node)?;
             let log = || log_end(&self.place(node).log);
@@ -461,14 +507,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for (node, place) in &self.places {
-                eprintln!("--- end of node {node}'s log\n{}", log_end(&place.log));
-            }
-            self.root.disable_cleanup(true);
-            eprintln!(
-                "--- the cluster's folder stays: {}",
-                self.root.path().display()
-            );
+            self.keep();
         }
     }
 }

@@ -47,6 +47,10 @@ impl Processes {
         self.running.keys().copied().collect()
     }
 
+    pub(super) fn pid(&self, node: u64) -> Option<u32> {
+        self.running.get(&node).map(Child::id)
+    }
+
     pub(super) fn spawn(&mut self, node: u64, place: &Place) -> anyhow::Result<()> {
         ensure!(!self.is_running(node), "node {node} runs already");
         let log = OpenOptions::new()

@@ -46,6 +46,7 @@ pub struct Setup {
     pub(super) principals: Vec<Principal>,
     pub(super) sections: String,
     pub(super) folders_in: Option<PathBuf>,
+    pub(super) below: Option<PathBuf>,
 }
 
 impl Setup {
@@ -66,6 +67,7 @@ impl Setup {
             ],
             sections: SECTIONS.to_owned(),
             folders_in: None,
+            below: None,
         }
     }
 
@@ -103,6 +105,13 @@ impl Setup {
     #[must_use]
     pub fn folders_in(mut self, path: impl Into<PathBuf>) -> Self {
         self.folders_in = Some(path.into());
+        self
+    }
+
+    /// Makes the cluster's folder in this one instead of the system's temporary folder.
+    #[must_use]
+    pub fn below(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.below = Some(folder.into());
         self
     }
 

@@ -1,0 +1,246 @@
+//! Load that goes on for long: batches of verified gets, some sealed sets, and of what was
+//! acknowledged nothing but the ids.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use candor_client::{Client, Error, Fields, GetOptions, Lookup, SetItem, WaitFor};
+use candor_ledger::ids::RequestId;
+use tokio::task::JoinSet;
+
+use crate::workload::{fields, is_excused};
+
+/// Results that gets are spread over.
+const RESULTS: usize = 64;
+/// Longer than any run.
+const TTL: Duration = Duration::from_hours(24);
+/// Every so many calls of a worker are sets.
+const SET_EVERY: u64 = 8;
+/// Sets of one call.
+const SETS: usize = 8;
+/// How long a set may wait for its seal.
+const SET_TIMEOUT: Duration = Duration::from_secs(30);
+/// After a failed call, so that a cluster that is down is not asked in a tight loop.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How hard to work.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Gets of one call.
+    pub batch: usize,
+    /// Rest of a worker after each call.
+    pub rest: Duration,
+}
+
+/// Workers under way.
+pub(super) struct Load {
+    shared: Arc<Shared>,
+    workers: JoinSet<anyhow::Result<Vec<RequestId>>>,
+    /// By those that have ended, and before they began.
+    acknowledged: Vec<RequestId>,
+}
+
+/// What was acknowledged so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Gets whose value was verified.
+    pub gets: u64,
+    /// Sets that were sealed.
+    pub sets: u64,
+    /// Items without an answer: no leader, no connection, outcome unknown.
+    pub unanswered: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    batch: AtomicUsize,
+    rest_us: AtomicU64,
+    gets: AtomicU64,
+    sets: AtomicU64,
+    unanswered: AtomicU64,
+}
+
+impl Load {
+    /// Sets what will be asked for, and starts so many workers, in turn on each client.
+    ///
+    /// # Errors
+    /// When the first sets fail.
+    pub(super) async fn start(
+        clients: &[Client],
+        workers: u64,
+        pace: Pace,
+    ) -> anyhow::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        shared.set_pace(pace);
+        let first = clients.first().context("a client")?;
+        let items = (0..RESULTS).map(|number| item(&shared_name(number)));
+        let items = items.collect::<anyhow::Result<_>>()?;
+        let mut acknowledged = Vec::new();
+        shared.set(first, items, &mut acknowledged).await?;
+        ensure!(acknowledged.len() == RESULTS, "the first sets failed");
+        let mut load = Self {
+            shared,
+            workers: JoinSet::new(),
+            acknowledged,
+        };
+        for (worker, client) in (0..workers).zip(clients.iter().cycle()) {
+            let (shared, client) = (Arc::clone(&load.shared), client.clone());
+            load.workers
+                .spawn(async move { shared.work(&client, worker).await });
+        }
+        Ok(load)
+    }
+
+    /// From now on.
+    pub(super) fn set_pace(&self, pace: Pace) {
+        self.shared.set_pace(pace);
+    }
+
+    /// What was acknowledged so far.
+    pub(super) fn counts(&self) -> Counts {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            gets: of(&self.shared.gets),
+            sets: of(&self.shared.sets),
+            unanswered: of(&self.shared.unanswered),
+        }
+    }
+
+    /// Whether all workers still work.
+    ///
+    /// # Errors
+    /// When one met what no crash explains.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        let Some(ended) = self.workers.try_join_next() else {
+            return Ok(());
+        };
+        let ids = ended.context("a worker panicked")??;
+        self.acknowledged.extend(ids);
+        Ok(())
+    }
+
+    /// Stops the workers after the calls they are at; returns the ids of all that was acknowledged.
+    ///
+    /// # Errors
+    /// When a worker met what no crash explains.
+    pub(super) async fn finish(mut self) -> anyhow::Result<Vec<RequestId>> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let mut all = self.acknowledged;
+        while let Some(ended) = self.workers.join_next().await {
+            all.extend(ended.context("a worker panicked")??);
+        }
+        Ok(all)
+    }
+}
+
+impl Shared {
+    fn set_pace(&self, pace: Pace) {
+        let rest = u64::try_from(pace.rest.as_micros()).unwrap_or(u64::MAX);
+        self.batch.store(pace.batch, Ordering::Relaxed);
+        self.rest_us.store(rest, Ordering::Relaxed);
+    }
+
+    async fn work(&self, client: &Client, worker: u64) -> anyhow::Result<Vec<RequestId>> {
+        let mut all = Vec::new();
+        for round in worker.. {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let before = self.unanswered.load(Ordering::Relaxed);
+            let done = if round.is_multiple_of(SET_EVERY) {
+                let items = (0..SETS).map(|at| item(&format!("set/{worker}/{round}/{at}")));
+                let items = items.collect::<anyhow::Result<_>>()?;
+                self.set(client, items, &mut all).await
+            } else {
+                self.get(client, round, &mut all).await
+            };
+            done.with_context(|| format!("worker {worker}, round {round}"))?;
+            let failed = self.unanswered.load(Ordering::Relaxed) > before;
+            let rest = Duration::from_micros(self.rest_us.load(Ordering::Relaxed));
+            tokio::time::sleep(if failed { rest.max(PAUSE) } else { rest }).await;
+        }
+        Ok(all)
+    }
+
+    async fn get(
+        &self,
+        client: &Client,
+        round: u64,
+        all: &mut Vec<RequestId>,
+    ) -> anyhow::Result<()> {
+        let count = self.batch.load(Ordering::Relaxed);
+        let start = usize::try_from(round).unwrap_or(0) % RESULTS;
+        let names: Vec<_> = (start..)
+            .take(count)
+            .map(|at| shared_name(at % RESULTS))
+            .collect();
+        let conditions: Vec<_> = names.iter().map(|name| fields(name)).collect();
+        let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
+        for one in &conditions {
+            asked.push(one);
+        }
+        let answers = client.get_batch(&asked, GetOptions::default()).await?;
+        for (name, answer) in names.iter().zip(answers) {
+            match answer {
+                Ok(Lookup::Hit(found)) => {
+                    ensure!(found.value()[..] == value(name), "another value");
+                    all.push(found.about().request_id);
+                    self.gets.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(Lookup::Miss(missed)) => bail!("a sealed set is not found: {missed:?}"),
+                Err(error) => self.excuse(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn set(
+        &self,
+        client: &Client,
+        items: Vec<SetItem>,
+        all: &mut Vec<RequestId>,
+    ) -> anyhow::Result<()> {
+        let answers = client
+            .set_batch(items, Some(WaitFor::Sealed), Some(SET_TIMEOUT))
+            .await?;
+        for answer in answers {
+            match answer {
+                // Without a proof it is committed, and was not sealed in time.
+                Ok(attested) if attested.recorded.sealed.is_none() => {
+                    self.unanswered.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(attested) => {
+                    let id = attested.recorded.entry.request_id;
+                    all.push(id.context("a write without a request id")?);
+                    self.sets.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => self.excuse(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn excuse(&self, error: Error) -> anyhow::Result<()> {
+        if !is_excused(&error) {
+            return Err(error.into());
+        }
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn shared_name(number: usize) -> String {
+    format!("shared/{number}")
+}
+
+fn item(name: &str) -> anyhow::Result<SetItem> {
+    Ok(SetItem::new(&fields(name), value(name), TTL)?)
+}
+
+/// A kilobyte that no other name has.
+fn value(name: &str) -> Vec<u8> {
+    format!("{name} ").repeat(1_024 / (name.len() + 1)).into()
+}
