@@ -4,8 +4,9 @@
 //! either contradict each other, or hold an entry that contradicts them or itself.
 
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use candor_ledger::digest::sha3_256;
@@ -117,7 +118,7 @@ impl Misbehaviour {
     }
 
     /// Writes the file into a folder, under a name that the contents give: found twice, it is one
-    /// file.
+    /// file. Durable on return: whoever it convicts may have a hand on the power switch.
     pub(crate) fn write(&mut self, folder: &Path) -> io::Result<()> {
         let json = serde_json::to_vec_pretty(self)?;
         let digest = hex::encode(sha3_256(&json));
@@ -126,7 +127,10 @@ impl Misbehaviour {
             digest.get(..16).unwrap_or(&digest)
         );
         let path = folder.join(name);
-        fs::write(&path, json)?;
+        let mut file = File::create(&path)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        File::open(folder)?.sync_all()?;
         self.file = Some(path);
         Ok(())
     }
