@@ -104,6 +104,8 @@ enum Trouble {
         name: String,
         effect: Effect,
         retriable: bool,
+        /// Who said it; a text of our own says so itself.
+        endpoint: Option<String>,
         message: String,
         field: Option<String>,
         leader: Option<String>,
@@ -119,6 +121,7 @@ impl Trouble {
             name: "NO_ANSWER".to_owned(),
             effect: Effect::Unknown,
             retriable: true,
+            endpoint: None,
             message,
             field: None,
             leader: None,
@@ -152,7 +155,8 @@ impl Trouble {
             name: info.map_or_else(|| grpc_name(status.code()), |info| info.reason.clone()),
             effect,
             retriable,
-            message: format!("`{}`: {}", line.uri, status.message()),
+            endpoint: Some(line.uri.clone()),
+            message: status.message().to_owned(),
             field: violation.map(|violation| violation.field.clone()),
             leader: fact(error_metadata::LEADER_ADDRESS).cloned(),
             ledger_time: fact(error_metadata::LEDGER_TIME)
@@ -441,6 +445,12 @@ impl<'a> Tries<'a> {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Status {
+                name,
+                endpoint: Some(endpoint),
+                message,
+                ..
+            } => write!(f, "{name}: `{endpoint}`: {message}"),
             Self::Status { name, message, .. } => write!(f, "{name}: {message}"),
             Self::Doubt(doubt) => fmt::Display::fmt(doubt, f),
         }
