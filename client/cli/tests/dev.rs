@@ -7,7 +7,7 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use common::{candor, free_ports, log, said, shell};
+use common::{Installed, free_ports, log, said, shell};
 
 #[allow(dead_code, unreachable_pub, reason = "each test uses a part")]
 mod common;
@@ -84,8 +84,10 @@ fn check_acts(printed: &str) {
 
 #[test]
 fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
+    let installed = Installed::copy();
     let outside = tempfile::tempdir().unwrap();
     let folder = outside.path();
+    let candor = |folder: &Path| installed.candor(folder);
     let base_port = free_ports(9).to_string();
 
     // A new cluster, which serves after the acts.
@@ -128,6 +130,8 @@ fn shows_its_acts_serves_stops_reopens_and_what_it_prints_to_try_works() {
     assert!(tried[2].contains("PROVED"), "{}", tried[2]);
     cache_commands(folder);
     a_killed_node_comes_back(&mut serving.0, folder);
+    let settled = candor(folder).args(["cluster", "settle"]).output().unwrap();
+    assert!(settled.status.success(), "{}", said(&settled));
 
     // Ctrl-C ends it and its nodes.
     shell(folder, &format!("kill -INT {}", serving.0.id()));
@@ -175,8 +179,6 @@ fn a_killed_node_comes_back(serving: &mut Child, folder: &Path) {
         "{told}"
     );
     assert!(!pid().is_empty() && pid() != killed, "{} {killed}", pid());
-    let settled = candor(folder).args(["cluster", "settle"]).output().unwrap();
-    assert!(settled.status.success(), "{}", said(&settled));
 }
 
 /// Set, get, revoke and reinstate against the cluster that serves.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The program, in a folder, with no settings from outside.
@@ -13,6 +13,44 @@ pub fn candor(folder: &Path) -> Command {
         .env_remove("CANDOR_CONFIG")
         .env("NO_COLOR", "1");
     command
+}
+
+/// Both programs in a folder of their own, as they lie on a machine that built neither.
+pub struct Installed(tempfile::TempDir);
+
+impl Installed {
+    /// Copies `candor` and the auditor. `CANDOR_AUDIT` names an auditor that was just built; without it
+    /// cargo builds one, which takes minutes where other features were built before.
+    pub fn copy() -> Self {
+        let candor = Path::new(env!("CARGO_BIN_EXE_candor"));
+        let auditor = std::env::var_os("CANDOR_AUDIT").map_or_else(
+            || {
+                let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+                let mut build = Command::new(cargo);
+                let build = build.args(["build", "-q", "-p", "candor-audit"]);
+                assert!(build.status().unwrap().success(), "no auditor");
+                candor.with_file_name("candor-audit")
+            },
+            PathBuf::from,
+        );
+        let folder = tempfile::tempdir().unwrap();
+        for program in [candor, &auditor] {
+            let copy = folder.path().join(program.file_name().unwrap());
+            let copied = std::fs::copy(program, copy);
+            assert!(copied.is_ok(), "{}: {copied:?}", program.display());
+        }
+        Self(folder)
+    }
+
+    /// The program there, in a folder, with no settings from outside.
+    pub fn candor(&self, folder: &Path) -> Command {
+        let mut command = Command::new(self.0.path().join("candor"));
+        command
+            .current_dir(folder)
+            .env_remove("CANDOR_CONFIG")
+            .env("NO_COLOR", "1");
+        command
+    }
 }
 
 /// What it wrote, both streams one after the other.
