@@ -321,13 +321,16 @@ async fn an_idle_ledger_is_sealed_as_often_as_it_asks_for_itself() {
         ..Params::DEFAULT
     };
     // The nodes' own setting is a minute.
-    let nodes = founded_with(dir.path(), &Ahead::default(), params).await;
+    let mut nodes = founded_with(dir.path(), &Ahead::default(), params).await;
     until(&nodes[0], |status| status.sealed_size > 0).await;
     let first = nodes[0].status().await.sealed_size;
     until(&nodes[0], |status| status.sealed_size >= first + 4).await;
     let seals = seals_of(&nodes[0]);
     for pair in seals.windows(2).rev().take(4) {
         assert_eq!(pair[1].0, pair[0].0 + 1, "nothing but seals");
+    }
+    for node in &mut nodes {
+        node.stop().await;
     }
 }
 
