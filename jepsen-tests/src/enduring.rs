@@ -92,7 +92,7 @@ fn print(plan: &Plan, report: &Report) {
         );
     }
     println!(
-        "| bound of the Raft log, 2 x {} MiB and a segment | {} MiB, over {} purges of the leader; later, held for fetches, at most {} MiB |",
+        "| bound of the Raft log, 2 x {} MiB, a segment of 64 and 4 between two looks | {} MiB, over {} purges of the leader; later, held for fetches, at most {} MiB |",
         mib(plan.purge_bytes),
         mib(report.bound_bytes),
         report.purges,

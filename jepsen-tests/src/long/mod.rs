@@ -35,6 +35,8 @@ const ABSENT: u64 = 5;
 pub const SECTIONS: &str = "\n[verifier]\npause_s = 86400\nheal = false\n";
 /// The write-ahead log's files end at this length.
 const SEGMENT_BYTES: u64 = 64 << 20;
+/// What a node may write between two looks at the length of its log, half a second.
+const LOOK_BYTES: u64 = 4 << 20;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 const SAY_EVERY: Duration = Duration::from_secs(30);
@@ -129,7 +131,7 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     let (sustained, counts) = (run.samples.elapsed(), run.load.counts());
     let entries = run.cluster.status(HONEST).await?.ledger_size;
     let nodes = run.spreads(0);
-    let bound_bytes = 2 * plan.purge_bytes + SEGMENT_BYTES;
+    let bound_bytes = 2 * plan.purge_bytes + SEGMENT_BYTES + LOOK_BYTES;
     let purges = run.check_log(&nodes, bound_bytes, away_index).await?;
 
     // 2. It comes back, and a new one joins; both ask three liars first.
