@@ -106,10 +106,11 @@ fn print(plan: &Plan, report: &Report) {
     }
     let all = &report.counts_in_all;
     println!(
-        "| acknowledged and present | {} gets and {} sets, {} entries found, one each; {} entries of {} requests without an answer, {} of the log itself; {} in all |",
+        "| acknowledged and present | {} gets and {} sets, {} entries found, one each, and {} more of gets sent again; {} entries of {} requests without an answer, {} of the log itself; {} in all |",
         all.gets,
         all.sets,
         report.counted.acknowledged,
+        report.counted.again,
         report.counted.unanswered,
         all.unanswered,
         report.counted.of_the_log,
