@@ -13,6 +13,7 @@ mod shifted;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use candor_ledger::canonical::Value;
@@ -687,12 +688,17 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
+/// A port that no outgoing connection gets, as the system gives those from 32,768 on: one that was
+/// free a moment ago may be taken by a connection of these very nodes otherwise.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 25_000 + u16::try_from(std::process::id() % 6_000).unwrap();
+    loop {
+        let port = first + TAKEN.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn fill(bytes: &mut [u8]) {
