@@ -39,11 +39,13 @@ impl<E: Env> Verifier<E> {
             }
         };
         pass.left += 1;
-        if let Some(new) = self.repairer.note_log(&file, offset, &problem) {
-            pass.found.push(new);
-            self.repaired(pass);
-        }
+        let new = self.repairer.note_log(&file, offset, &problem);
+        let is_new = new.is_some();
+        pass.found.extend(new);
         if self.config.heal && wal.leave(walk.segment()).await.is_ok() {
+            if is_new {
+                self.repaired(pass);
+            }
             let upto = wal.left();
             tracing::warn!(
                 file,
