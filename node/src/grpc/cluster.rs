@@ -128,10 +128,17 @@ impl<E: Env> Api<E> {
         let mut trouble = self.trouble();
         let damages = self.reader.damages();
         let damages = damages.borrow();
-        let values = damages
-            .iter()
-            .filter(|damage| damage.kind == DamageKind::Value);
-        trouble.extend(values.map(|damage| format!("a value is lost here: {}", damage.problem)));
+        trouble.extend(damages.iter().filter_map(|damage| {
+            let what = match damage.kind {
+                // One of these is enough to be not ready: it stands there already.
+                DamageKind::Ledger => return None,
+                DamageKind::Value => "a value is lost here",
+                DamageKind::RaftLog => {
+                    "a start would refuse the Raft log until a snapshot stands for it"
+                }
+            };
+            Some(format!("{what}: {}", damage.problem))
+        }));
         trouble
     }
 
