@@ -67,6 +67,7 @@ mod call;
 mod checkpoint;
 mod client;
 mod config;
+mod durable;
 mod endpoint;
 mod error;
 mod establish;

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -16,6 +15,7 @@ use candor_ledger::policy::Policy;
 use candor_ledger::time::Micros;
 
 use crate::checkpoint::VerifiedCheckpoint;
+use crate::durable;
 use crate::error::Error;
 
 /// Checkpoints kept in memory: answers to requests that were under way together lie under a few
@@ -132,7 +132,8 @@ impl Memory {
         if state.written.is_some_and(|(size, _)| size >= newest.size()) {
             return Ok(());
         }
-        replace(path, newest.note().encode().as_bytes()).map_err(|error| unusable(path, error))?;
+        durable::replace(path, newest.note().encode().as_bytes())
+            .map_err(|error| unusable(path, error))?;
         state.written = Some((newest.size(), now));
         Ok(())
     }
@@ -150,17 +151,6 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(unusable(path, error)),
     }
-}
-
-/// Puts a whole new file in the place of the old one, so that a crash leaves one of the two.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let fresh = path.with_file_name(name);
-    let mut file = fs::File::create(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "takes what callers have")]

@@ -4,9 +4,8 @@
 //! either contradict each other, or hold an entry that contradicts them or itself.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use candor_ledger::digest::sha3_256;
@@ -16,6 +15,7 @@ use candor_ledger::tree::NodeHash;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::VerifiedCheckpoint;
+use crate::durable;
 use crate::error::Doubt;
 use crate::verify::proof::{Shown, shown_entry};
 
@@ -127,10 +127,7 @@ impl Misbehaviour {
             digest.get(..16).unwrap_or(&digest)
         );
         let path = folder.join(name);
-        let mut file = File::create(&path)?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        File::open(folder)?.sync_all()?;
+        durable::replace(&path, &json)?;
         self.file = Some(path);
         Ok(())
     }
