@@ -7,7 +7,8 @@
     reason = "test"
 )]
 
-use candor_ledger::entry::{Attestation, Body, Subject};
+use candor_ledger::digest::sha3_256;
+use candor_ledger::entry::{Attestation, Body, ReadHit, Subject};
 use candor_ledger::evidence::{Claim, Evidence};
 use candor_ledger::ids::Seq;
 use candor_ledger::note::Note;
@@ -389,6 +390,31 @@ fn a_disclosure_that_the_events_shown_forbid_is_found_under_good_signatures() {
         .claim(claim);
     let report = verify(&evidence.finish().unwrap(), &sample.policy());
     assert_eq!(verdicts(&report), [Verdict::NotProved]);
+}
+
+#[test]
+fn a_hit_on_a_later_write_is_found_without_the_events_before_it() {
+    let mut sample = Sample::new("foresight");
+    let first = sample.write("what?", OUTPUT);
+    let later = Seq(first.0 + 2);
+    let hit = ReadHit {
+        write_seq: later,
+        version: 2,
+        output_hash: sha3_256(b"another"),
+        semantic: None,
+    };
+    let about = Subject::Fingerprint(fingerprint("what?"));
+    let hit = sample.push(TENANT, about, Body::ReadHit(hit));
+    assert_eq!(sample.write_version("what?", b"another", 2), later);
+    sample.seal();
+    let claim = Claim::SubjectLifecycle { from_n: 2, to_n: 3 };
+    let evidence = sample
+        .evidence(TENANT, &subject(), &[hit, later])
+        .claim(claim);
+    let report = verify(&evidence.finish().unwrap(), &sample.policy());
+    assert_eq!(codes(&report), ["disclosure-forbidden"]);
+    assert_eq!(report.findings[0].seq, Some(hit));
+    assert!(report.findings[0].problem.contains("comes after it"));
 }
 
 #[test]

@@ -35,20 +35,11 @@ pub(super) fn check_order(entries: &[CheckedEntry<'_>], findings: &mut Vec<Findi
 
 /// One subject's events, walked through in their order. Memory is that of its last event and of its
 /// writes.
+#[derive(Default)]
 pub(crate) struct Walk {
     last: Option<(Seq, u64)>,
     known: Known,
     writes: BTreeMap<Seq, Held>,
-}
-
-impl Default for Walk {
-    fn default() -> Self {
-        Self {
-            last: None,
-            known: Known::Nothing,
-            writes: BTreeMap::new(),
-        }
-    }
 }
 
 impl Walk {
@@ -78,7 +69,7 @@ impl Walk {
         if let Some(held) = held(entry) {
             self.writes.insert(entry.seq, held);
         }
-        self.known = core::mem::replace(&mut self.known, Known::Nothing).after(entry);
+        self.known = core::mem::take(&mut self.known).after(entry);
     }
 
     fn hit_problem(&self, entry: &Entry, hit: &ReadHit) -> Option<Finding> {
@@ -187,8 +178,10 @@ fn link_problem((seq, n): (Seq, u64), after: &Entry) -> Option<Finding> {
 }
 
 /// What is known of a subject's result while walking through its events.
+#[derive(Default)]
 enum Known {
     /// Events are missing, so anything may be.
+    #[default]
     Nothing,
     /// No result was ever set.
     Absent,
