@@ -4,8 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
@@ -14,34 +12,24 @@ use candor_proto::audit_v1 as wire;
 use candor_proto::audit_v1::audit_service_server::{AuditService, AuditServiceServer};
 use candor_proto::{ErrorCode, error_domain};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+mod desk;
 #[path = "../../../ledger/tests/common/sample.rs"]
 mod sample;
 
+use desk::{Desk, TOKEN};
 use sample::Sample;
 
 /// Of an auditor of the whole cluster, and of one tenant's.
-const TOKEN: &str = "candor_of_an_auditor";
 const TENANTS_TOKEN: &str = "candor_of_a_tenants_auditor";
 
 /// 60 entries under three checkpoints.
 fn shared() -> &'static Sample {
     static SHARED: OnceLock<Sample> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let mut sample = Sample::new("grpc");
-        let write = sample.write("what?", b"the output");
-        sample.hit(write);
-        sample.seal();
-        while sample.lines.len() < 59 {
-            sample.hit(write);
-        }
-        sample.seal();
-        sample
-    })
+    SHARED.get_or_init(|| Sample::of_hits("grpc", 60))
 }
 
 /// What a node has to show.
@@ -188,38 +176,7 @@ fn serve(shown: Shown) -> (String, Arc<Mutex<Shown>>) {
     (format!("grpc://{address}"), shown)
 }
 
-struct Desk {
-    folder: TempDir,
-}
-
 impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (sample, at) = (shared(), |name: &str| folder.path().join(name));
-        fs::write(at("policy"), sample.policy().to_text()).unwrap();
-        fs::write(at("token"), format!("{TOKEN}\n")).unwrap();
-        fs::write(at("tenants"), format!("{TENANTS_TOKEN}\n")).unwrap();
-        for (size, note) in &sample.notes {
-            fs::write(at(&format!("note-{size}")), note).unwrap();
-        }
-        sample.write_folder(&at("node/ledger"));
-        Self { folder }
-    }
-
-    /// Exit status, report (null where there is none) and what was said beside it.
-    fn audit(&self, place: &str, more: &[&str]) -> (i32, Value, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_candor-audit"));
-        command.args(["ledger", place, "--trust", "policy", "--output", "json"]);
-        let output = command
-            .args(more)
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code().unwrap(), report, said)
-    }
-
     /// The audit of a node that changed what it shows; its first finding.
     fn lied(&self, change: impl FnOnce(&mut Shown), more: &[&str]) -> (i32, String, Option<u64>) {
         let mut shown = Shown::honest();
@@ -234,7 +191,7 @@ impl Desk {
 
 #[test]
 fn the_audit_over_grpc_is_the_audit_of_the_folder() {
-    let desk = Desk::new();
+    let desk = Desk::of(shared()).token("tenants", TENANTS_TOKEN);
     let (_, folder, _) = desk.audit("node", &[]);
     // A node in the middle of an election is asked again.
     let mut shown = Shown::honest();
@@ -285,7 +242,7 @@ fn the_audit_over_grpc_is_the_audit_of_the_folder() {
 
 #[test]
 fn a_node_that_changes_omits_cuts_or_shows_the_past_is_found_and_named() {
-    let desk = Desk::new();
+    let desk = Desk::of(shared());
     let sealed = shared().sealed();
     let first = *shared().notes.keys().next().unwrap();
     let changed = |shown: &mut Shown| {
@@ -356,7 +313,7 @@ fn a_node_that_changes_omits_cuts_or_shows_the_past_is_found_and_named() {
 fn no_flipped_bit_of_an_answer_is_accepted() {
     let seed = std::env::var("CANDOR_SEED").unwrap_or_else(|_| "grpc".to_owned());
     println!("CANDOR_SEED={seed}");
-    let desk = Desk::new();
+    let desk = Desk::of(shared());
     let (url, shown) = serve(Shown::honest());
     for round in 0..40_u32 {
         let random = sha3_256(format!("{seed} {round}").as_bytes());

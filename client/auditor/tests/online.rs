@@ -3,10 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
@@ -14,30 +12,20 @@ use candor_ledger::ids::TreeSize;
 use candor_ledger::tile::{TileId, TileKind, push_to_bundle};
 use candor_ledger::tree::{Frontier, leaf_hash};
 use serde_json::Value;
-use tempfile::TempDir;
 
+mod desk;
 #[path = "../../../ledger/tests/common/sample.rs"]
 mod sample;
 
+use desk::{Desk, TOKEN};
 use sample::Sample;
 
-const TOKEN: &str = "candor_of_an_auditor";
 type Pages = BTreeMap<String, Vec<u8>>;
 
 /// 299 entries under three checkpoints: a full bundle and one of 43.
 fn shared() -> &'static Sample {
     static SHARED: OnceLock<Sample> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        let mut sample = Sample::new("online");
-        let write = sample.write("what?", b"the output");
-        sample.hit(write);
-        sample.seal();
-        while sample.lines.len() < 298 {
-            sample.hit(write);
-        }
-        sample.seal();
-        sample
-    })
+    SHARED.get_or_init(|| Sample::of_hits("online", 299))
 }
 
 /// What an honest node serves.
@@ -119,36 +107,7 @@ fn answer(stream: &TcpStream, pages: &Pages, refusals: u32, asked: &mut BTreeMap
         .and_then(|()| stream.write_all(body));
 }
 
-struct Desk {
-    folder: TempDir,
-}
-
 impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let (sample, at) = (shared(), |name: &str| folder.path().join(name));
-        fs::write(at("policy"), sample.policy().to_text()).unwrap();
-        fs::write(at("token"), format!("{TOKEN}\n")).unwrap();
-        for (size, note) in &sample.notes {
-            fs::write(at(&format!("note-{size}")), note).unwrap();
-        }
-        sample.write_folder(&at("node/ledger"));
-        Self { folder }
-    }
-
-    /// Exit status and report; a null report where there is none.
-    fn audit(&self, place: &str, more: &[&str]) -> (i32, Value) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_candor-audit"));
-        command.args(["ledger", place, "--trust", "policy", "--output", "json"]);
-        let output = command
-            .args(more)
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        let report = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
-        (output.status.code().unwrap(), report)
-    }
-
     /// The audit of a server that changed one page; its first finding.
     fn lied(
         &self,
@@ -158,7 +117,7 @@ impl Desk {
     ) -> (i32, String, Option<u64>) {
         let mut pages = honest(shared());
         change(pages.get_mut(path).unwrap_or_else(|| panic!("{path}")));
-        let (status, report) = self.audit(&serve(pages, 0), more);
+        let (status, report, _) = self.audit(&serve(pages, 0), more);
         let finding = &report["findings"][0];
         let code = finding["code"].as_str().unwrap_or_default().to_owned();
         (status, code, finding["seq"].as_u64())
@@ -170,10 +129,10 @@ const STRANGER: &[&str] = &["--hashes-only"];
 
 #[test]
 fn the_audit_over_tiles_is_the_audit_of_the_folder() {
-    let desk = Desk::new();
-    let (_, folder) = desk.audit("node", &[]);
+    let desk = Desk::of(shared());
+    let (_, folder, _) = desk.audit("node", &[]);
     // A node that is just starting is asked again.
-    let (status, online) = desk.audit(&serve(honest(shared()), 1), READER);
+    let (status, online, _) = desk.audit(&serve(honest(shared()), 1), READER);
     assert_eq!(status, 0, "{online:#}");
     let facts = [
         "outcome",
@@ -192,27 +151,25 @@ fn the_audit_over_tiles_is_the_audit_of_the_folder() {
     // Older checkpoints may be thinned out by now: said, and no fault.
     let mut thinned = honest(shared());
     assert!(thinned.remove("/checkpoint/2").is_some() || thinned.remove("/checkpoint/5").is_some());
-    let (status, report) = desk.audit(&serve(thinned, 0), READER);
+    let (status, report, _) = desk.audit(&serve(thinned, 0), READER);
     assert_eq!(
         (status, &report["findings"]),
         (0, &Value::Array(Vec::new())),
         "{report:#}"
     );
     // Without the right nothing is said about the ledger.
-    assert_eq!(
-        desk.audit(&serve(honest(shared()), 0), &[]),
-        (3, Value::Null)
-    );
+    let (status, report, _) = desk.audit(&serve(honest(shared()), 0), &[]);
+    assert_eq!((status, report), (3, Value::Null));
 }
 
 #[test]
 fn a_stranger_rebuilds_the_root_and_is_never_told_that_this_proves_the_entries() {
-    let desk = Desk::new();
+    let desk = Desk::of(shared());
     let url = serve(honest(shared()), 0);
     let first = shared().notes.first_key_value().unwrap().0;
     let since = ["--hashes-only", "--since", &format!("note-{first}")];
-    let (status, report) = desk.audit(&url, &since);
-    let (_, folder) = desk.audit("node", &[]);
+    let (status, report, _) = desk.audit(&url, &since);
+    let (_, folder, _) = desk.audit("node", &[]);
     assert_eq!(
         (status, &report["root"]),
         (3, &folder["root"]),
@@ -233,7 +190,7 @@ fn a_stranger_rebuilds_the_root_and_is_never_told_that_this_proves_the_entries()
 
 #[test]
 fn whatever_a_server_changes_is_found_and_named() {
-    let desk = Desk::new();
+    let desk = Desk::of(shared());
     let bundle = "/tile/entries/001.p/43";
     let flip = |at: usize| move |page: &mut Vec<u8>| page[at] ^= 1;
     // In a text of an entry: the next one names another hash.
@@ -298,7 +255,7 @@ fn whatever_a_server_changes_is_found_and_named() {
         let newest = shared().sealed();
         let since = format!("note-{newest}");
         let who = [READER, STRANGER][index];
-        let (status, report) = desk.audit(
+        let (status, report, _) = desk.audit(
             &serve(older.clone(), 0),
             &[who, &["--since", &since]].concat(),
         );

@@ -59,6 +59,19 @@ impl Sample {
         sample
     }
 
+    /// So many entries under three checkpoints: a write, and hits on it.
+    pub(crate) fn of_hits(seed: &str, entries: usize) -> Self {
+        let mut sample = Self::new(seed);
+        let write = sample.write("what?", b"the output");
+        sample.hit(write);
+        sample.seal();
+        while sample.lines.len() < entries - 1 {
+            sample.hit(write);
+        }
+        sample.seal();
+        sample
+    }
+
     /// The keys, and a ledger without an entry.
     pub(crate) fn empty(seed: &str) -> Self {
         let fill = |of: &str| bytes_from(&format!("{seed} {of}"));
