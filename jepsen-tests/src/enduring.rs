@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use candor_jepsen::long::{self, CaughtUp, NODES, Pace, Plan, Report, SECTIONS};
+use candor_jepsen::long::{self, Asks, CaughtUp, NODES, Pace, Plan, Report, SECTIONS, Strain};
 use candor_jepsen::real::Setup;
 use clap::Args;
 
@@ -47,17 +47,20 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let mut cluster = setup.found().await?;
     let plan = Plan {
-        duration: Duration::from_mins(arguments.minutes),
-        entries: arguments.entries,
-        absent_after: arguments.absent_after,
-        workers: arguments.workers,
-        pace: Pace {
-            batch: arguments.batch,
-            rest: Duration::ZERO,
+        strain: Strain {
+            duration: Duration::from_mins(arguments.minutes),
+            entries: arguments.entries,
+            workers: arguments.workers,
+            pace: Pace {
+                asks: Asks::Known,
+                batch: arguments.batch,
+                rest: Duration::ZERO,
+            },
+            purge_bytes,
+            patience: Duration::from_hours(2),
         },
-        purge_bytes,
+        absent_after: arguments.absent_after,
         kills: arguments.kills,
-        patience: Duration::from_hours(2),
     };
     let ran = long::run(&mut cluster, &plan).await;
     let report = ran.inspect_err(|problem| {
@@ -93,7 +96,7 @@ fn print(plan: &Plan, report: &Report) {
     }
     println!(
         "| bound of the Raft log, 2 x {} MiB, a segment of 64 and 4 between two looks | {} MiB, over {} purges of the leader; later, held for fetches, at most {} MiB |",
-        mib(plan.purge_bytes),
+        mib(plan.strain.purge_bytes),
         mib(report.bound_bytes),
         report.purges,
         mib(report.log_max_later)

@@ -118,7 +118,7 @@ fn part(arguments: &Arguments, folder: &Path, name: &str) -> anyhow::Result<Comm
 }
 
 fn grow(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
-    let (mut ledger, markers, fold) = open_all(arguments, folder)?;
+    let (mut ledger, markers, fold) = arguments.open(folder)?;
     let (sender, lane) = marker_lane(markers, fold.clone());
     let started = Instant::now();
     let mut at_three_millions = None;
@@ -169,16 +169,16 @@ fn grow(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         "state on disk: {} bytes a subject",
         bytes / arguments.subjects.max(1)
     );
-    latencies(&fold, arguments.subjects)?;
+    latencies(&fold, arguments.subjects, fingerprint)?;
     println!("{GROWN}");
     std::thread::sleep(Duration::from_hours(1));
     Ok(())
 }
 
 fn open(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
-    let (ledger, _, fold) = open_all(arguments, folder)?;
+    let (ledger, _, fold) = arguments.open(folder)?;
     let subjects = subjects_in(ledger.size());
-    latencies(&fold, subjects)?;
+    latencies(&fold, subjects, fingerprint)?;
     println!(
         "{subjects} subjects: {} MiB resident after that",
         rss_mib()?
@@ -186,9 +186,27 @@ fn open(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-type Parts = (Ledger<RealDisk>, MarkerWriter<RealDisk>, Fold);
+pub(crate) type Parts = (Ledger<RealDisk>, MarkerWriter<RealDisk>, Fold);
 
-fn open_all(arguments: &Arguments, folder: &Path) -> anyhow::Result<Parts> {
+impl Arguments {
+    fn open(&self, folder: &Path) -> anyhow::Result<Parts> {
+        let engine = match self.engine {
+            EngineName::Fjall => StateEngine::Fjall,
+            EngineName::Sled => StateEngine::Sled,
+        };
+        let memory_bytes = self.memory_mib << 20;
+        open_all(
+            folder,
+            &StateSection {
+                engine,
+                memory_bytes,
+            },
+        )
+    }
+}
+
+/// What a node that is down has in its folder: ledger and state, checked as at a start.
+pub(crate) fn open_all(folder: &Path, config: &StateSection) -> anyhow::Result<Parts> {
     fs::create_dir_all(folder)?;
     let disk = RealDisk::open(folder)?;
     let started = Instant::now();
@@ -198,14 +216,7 @@ fn open_all(arguments: &Arguments, folder: &Path) -> anyhow::Result<Parts> {
         marker,
         ..
     } = Ledger::open(disk.clone())?;
-    let config = StateSection {
-        engine: match arguments.engine {
-            EngineName::Fjall => StateEngine::Fjall,
-            EngineName::Sled => StateEngine::Sled,
-        },
-        memory_bytes: arguments.memory_mib << 20,
-    };
-    let (engine, limits) = state::engine_in(&disk, &config);
+    let (engine, limits) = state::engine_in(&disk, config);
     let (state, origin) = state::open(engine.as_ref(), limits, &ledger.reader(), &marker)?;
     println!(
         "opened at {} entries in {:.1?}: {origin:?}, {} MiB resident",
@@ -245,7 +256,7 @@ fn apply(
     }
     let stamp = stamp(subjects.start);
     for subject in subjects {
-        items.push(get(subject, stamp.time)?);
+        items.push(get(subject, fingerprint, stamp.time)?);
     }
     let decision = decide(&*fold.read(), &stamp, &items, false)?;
     let lines: Vec<&[u8]> = decision.entries.iter().map(|(_, line)| &line[..]).collect();
@@ -255,7 +266,11 @@ fn apply(
 }
 
 /// decide alone, one operation a command: on subjects spread over all, on few, and on new ones.
-fn latencies(fold: &Fold, subjects: u64) -> anyhow::Result<()> {
+pub(crate) fn latencies(
+    fold: &Fold,
+    subjects: u64,
+    named: impl Fn(u64) -> anyhow::Result<Fingerprint>,
+) -> anyhow::Result<()> {
     let spread = |at: u64| at.wrapping_mul(0x9e37_79b9_7f4a_7c15) % subjects.max(1);
     let asked: [(&str, &dyn Fn(u64) -> u64); 3] = [
         ("cold (any subject)", &spread),
@@ -266,7 +281,7 @@ fn latencies(fold: &Fold, subjects: u64) -> anyhow::Result<()> {
         let mut took = Vec::new();
         for at in 0..LOOKUPS {
             let stamp = stamp(subjects + at);
-            let items = [get(which(at), stamp.time)?];
+            let items = [get(which(at), &named, stamp.time)?];
             let view = fold.read();
             let started = Instant::now();
             decide(&*view, &stamp, &items, false)?;
@@ -301,7 +316,11 @@ fn stamp(at: u64) -> Stamp {
     }
 }
 
-fn get(subject: u64, now: Micros) -> anyhow::Result<Item> {
+fn get(
+    subject: u64,
+    named: impl Fn(u64) -> anyhow::Result<Fingerprint>,
+    now: Micros,
+) -> anyhow::Result<Item> {
     let mut id = [0; 16];
     let millis = now.as_millis().to_be_bytes();
     for (to, from) in id.iter_mut().zip(millis.iter().skip(2)) {
@@ -320,13 +339,13 @@ fn get(subject: u64, now: Micros) -> anyhow::Result<Item> {
         actor: "service-a".to_owned(),
         request_id: RequestId::from_bytes(id).context("a request id")?,
         operation: Operation::Get(Get {
-            fingerprint: fingerprint(subject),
+            fingerprint: named(subject)?,
             semantic: None,
         }),
     }))
 }
 
-fn fingerprint(subject: u64) -> Fingerprint {
+fn fingerprint(subject: u64) -> anyhow::Result<Fingerprint> {
     let prompt_hash = TaggedDigest::sha3(sha3_256(&subject.to_be_bytes())).to_string();
     let fields = FingerprintFields::Exact(ExactFields {
         model_name: "gpt-4-0613".to_owned(),
@@ -338,7 +357,7 @@ fn fingerprint(subject: u64) -> Fingerprint {
         hardware_class: "a100-80gb".to_owned(),
         parameters: "{}".to_owned(),
     });
-    fields.fingerprint()
+    Ok(fields.fingerprint())
 }
 
 fn genesis() -> anyhow::Result<Genesis> {
@@ -370,7 +389,7 @@ fn rss_mib() -> anyhow::Result<u64> {
 }
 
 /// What a folder takes up on disk, holes in its files not counted.
-fn disk_mib(folder: &Path) -> anyhow::Result<u64> {
+pub(crate) fn disk_mib(folder: &Path) -> anyhow::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     let mut blocks = 0;
     let mut folders = vec![folder.to_owned()];

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod bench;
 mod enduring;
+mod growing;
 mod growth;
 mod powering;
 mod superseding;
@@ -28,6 +29,9 @@ enum Command {
     /// and a new one catch up from sources that lie, leaders killed on the way. Fails if a promise is
     /// broken.
     Long(enduring::Arguments),
+    /// Grow three nodes to many subjects under sustained load; print memory, Raft log, start and latency.
+    /// Fails if memory or log grow beyond their bounds, or an acknowledged entry is not there.
+    Grow(growing::Arguments),
     /// Supersede a model version with many results under load, the leader killed on the way; print
     /// what other operations noticed. Fails if a promise is broken.
     Supersede(superseding::Arguments),
@@ -63,6 +67,12 @@ fn main() -> anyhow::Result<()> {
                 .enable_all()
                 .build()?;
             runtime.block_on(enduring::run(&arguments))
+        }
+        Command::Grow(arguments) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(growing::run(&arguments))
         }
         Command::State(arguments) => growth::run(&arguments),
         Command::Supersede(arguments) => {

@@ -65,7 +65,12 @@ const INSTALLED: &str = "a snapshot is installed";
 
 impl Run<'_> {
     /// Watches a node that was just started, until it serves at the tip.
-    pub(super) async fn catches_up(&mut self, node: u64, base: u64) -> anyhow::Result<CaughtUp> {
+    pub(super) async fn catches_up(
+        &mut self,
+        node: u64,
+        base: u64,
+        kills: usize,
+    ) -> anyhow::Result<CaughtUp> {
         let began = Instant::now();
         let already = self.cluster.log_text(node).len();
         let own = self.folders(node);
@@ -77,14 +82,14 @@ impl Run<'_> {
         let (mut tip, mut said) = (None, Instant::now());
         loop {
             ensure!(
-                began.elapsed() < self.plan.patience,
+                began.elapsed() < self.strain.patience,
                 "node {node} does not catch up: {caught:?}"
             );
             self.breathe()?;
             let status = self.cluster.status(node).await.ok();
             if let Some(at) = status.as_ref().and_then(|status| status.catch_up.as_ref()) {
                 caught.note(at, began);
-                self.kill_leaders(&mut caught, at).await?;
+                self.kill_leaders(&mut caught, at, kills).await?;
                 if said.elapsed() > Duration::from_secs(5) {
                     said = Instant::now();
                     println!(
@@ -116,15 +121,20 @@ impl Run<'_> {
         caught.ready = began.elapsed();
         caught.needed_bytes = self.folders(node).saturating_sub(own);
         let text = self.cluster.log_text(node);
-        caught.judge(text.get(already..).unwrap_or_default(), self.plan.kills)?;
+        caught.judge(text.get(already..).unwrap_or_default(), kills)?;
         Ok(caught)
     }
 
     /// Kills the leader while the fetch is in the middle, and starts it again at once.
-    async fn kill_leaders(&mut self, caught: &mut CaughtUp, at: &CatchUp) -> anyhow::Result<()> {
+    async fn kill_leaders(
+        &mut self,
+        caught: &mut CaughtUp,
+        at: &CatchUp,
+        kills: usize,
+    ) -> anyhow::Result<()> {
         let percent = percent(at, caught.base);
         let due = match caught.kills.last() {
-            _ if caught.kills.len() >= self.plan.kills => false,
+            _ if caught.kills.len() >= kills => false,
             None => {
                 let told = at.refused >= u64::try_from(LIARS.len())?;
                 told && percent >= FIRST_KILL_PERCENT

@@ -16,8 +16,10 @@ use crate::workload::{fields, is_excused};
 const RESULTS: usize = 64;
 /// Longer than any run.
 const TTL: Duration = Duration::from_hours(24);
-/// Every so many calls of a worker are sets.
+/// Every so many calls of a worker are sets ..
 const SET_EVERY: u64 = 8;
+/// .. and while most is new, every so many, and the one in the middle between two asks for what is known.
+const SET_AMONG_NEW: u64 = 64;
 /// Sets of one call.
 const SETS: usize = 8;
 /// How long a set may wait for its seal.
@@ -25,9 +27,21 @@ const SET_TIMEOUT: Duration = Duration::from_secs(30);
 /// After a failed call, so that a cluster that is down is not asked in a tight loop.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What gets ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asks {
+    /// Results that were set: each get is a hit.
+    #[default]
+    Known,
+    /// Mostly what was never asked for: each such get is a miss and makes a subject.
+    New,
+}
+
 /// How hard to work.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
+    /// What gets ask for.
+    pub asks: Asks,
     /// Gets of one call.
     pub batch: usize,
     /// Rest of a worker after each call.
@@ -47,6 +61,8 @@ pub(super) struct Load {
 pub struct Counts {
     /// Gets whose value was verified.
     pub gets: u64,
+    /// Gets of what was never asked for, each with its entry.
+    pub misses: u64,
     /// Sets that were sealed.
     pub sets: u64,
     /// Items without an answer: no leader, no connection, outcome unknown.
@@ -56,9 +72,13 @@ pub struct Counts {
 #[derive(Default)]
 struct Shared {
     stop: AtomicBool,
+    asks_new: AtomicBool,
     batch: AtomicUsize,
     rest_us: AtomicU64,
+    /// The next name that nobody has asked for.
+    next_new: AtomicU64,
     gets: AtomicU64,
+    misses: AtomicU64,
     sets: AtomicU64,
     unanswered: AtomicU64,
 }
@@ -104,9 +124,15 @@ impl Load {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             gets: of(&self.shared.gets),
+            misses: of(&self.shared.misses),
             sets: of(&self.shared.sets),
             unanswered: of(&self.shared.unanswered),
         }
+    }
+
+    /// How many new names were asked for: those of [`new_name`] below it, but for unanswered gets.
+    pub(super) fn asked_new(&self) -> u64 {
+        self.shared.next_new.load(Ordering::Relaxed)
     }
 
     /// Whether all workers still work.
@@ -138,6 +164,8 @@ impl Load {
 
 impl Shared {
     fn set_pace(&self, pace: Pace) {
+        self.asks_new
+            .store(pace.asks == Asks::New, Ordering::Relaxed);
         let rest = u64::try_from(pace.rest.as_micros()).unwrap_or(u64::MAX);
         self.batch.store(pace.batch, Ordering::Relaxed);
         self.rest_us.store(rest, Ordering::Relaxed);
@@ -150,12 +178,14 @@ impl Shared {
                 break;
             }
             let before = self.unanswered.load(Ordering::Relaxed);
-            let done = if round.is_multiple_of(SET_EVERY) {
-                let items = (0..SETS).map(|at| item(&format!("set/{worker}/{round}/{at}")));
-                let items = items.collect::<anyhow::Result<_>>()?;
-                self.set(client, items, &mut all).await
-            } else {
-                self.get(client, round, &mut all).await
+            let done = match self.what(round) {
+                What::Set => {
+                    let items = (0..SETS).map(|at| item(&format!("set/{worker}/{round}/{at}")));
+                    let items = items.collect::<anyhow::Result<_>>()?;
+                    self.set(client, items, &mut all).await
+                }
+                What::Get(Asks::Known) => self.get(client, round, &mut all).await,
+                What::Get(Asks::New) => self.get_new(client, &mut all).await,
             };
             done.with_context(|| format!("worker {worker}, round {round}"))?;
             let failed = self.unanswered.load(Ordering::Relaxed) > before;
@@ -163,6 +193,21 @@ impl Shared {
             tokio::time::sleep(if failed { rest.max(PAUSE) } else { rest }).await;
         }
         Ok(all)
+    }
+
+    fn what(&self, round: u64) -> What {
+        if !self.asks_new.load(Ordering::Relaxed) {
+            return if round.is_multiple_of(SET_EVERY) {
+                What::Set
+            } else {
+                What::Get(Asks::Known)
+            };
+        }
+        match round % SET_AMONG_NEW {
+            0 => What::Set,
+            at if at == SET_AMONG_NEW / 2 => What::Get(Asks::Known),
+            _ => What::Get(Asks::New),
+        }
     }
 
     async fn get(
@@ -177,12 +222,7 @@ impl Shared {
             .take(count)
             .map(|at| shared_name(at % RESULTS))
             .collect();
-        let conditions: Vec<_> = names.iter().map(|name| fields(name)).collect();
-        let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
-        for one in &conditions {
-            asked.push(one);
-        }
-        let answers = client.get_batch(&asked, GetOptions::default()).await?;
+        let answers = get_all(client, &names).await?;
         for (name, answer) in names.iter().zip(answers) {
             match answer {
                 Ok(Lookup::Hit(found)) => {
@@ -191,6 +231,24 @@ impl Shared {
                     self.gets.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(Lookup::Miss(missed)) => bail!("a sealed set is not found: {missed:?}"),
+                Err(error) => self.excuse(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_new(&self, client: &Client, all: &mut Vec<RequestId>) -> anyhow::Result<()> {
+        let count = u64::try_from(self.batch.load(Ordering::Relaxed))?;
+        let from = self.next_new.fetch_add(count, Ordering::Relaxed);
+        let names: Vec<_> = (from..from + count).map(new_name).collect();
+        for answer in get_all(client, &names).await? {
+            match answer {
+                Ok(Lookup::Hit(found)) => bail!("nobody set it: {:?}", found.about()),
+                Ok(Lookup::Miss(missed)) => {
+                    let id = missed.entry.request_id;
+                    all.push(id.context("a read without a request id")?);
+                    self.misses.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(error) => self.excuse(error)?,
             }
         }
@@ -230,6 +288,26 @@ impl Shared {
         self.unanswered.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// What one call does.
+enum What {
+    Set,
+    Get(Asks),
+}
+
+async fn get_all(client: &Client, names: &[String]) -> Result<Vec<Result<Lookup, Error>>, Error> {
+    let conditions: Vec<_> = names.iter().map(|name| fields(name)).collect();
+    let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
+    for one in &conditions {
+        asked.push(one);
+    }
+    client.get_batch(&asked, GetOptions::default()).await
+}
+
+/// What nobody sets; each is asked for once.
+pub fn new_name(number: u64) -> String {
+    format!("new/{number}")
 }
 
 fn shared_name(number: usize) -> String {

@@ -5,10 +5,12 @@
 //! one of the others killed three are left, a majority. The verifier rests, so that lies stay.
 
 mod catching;
+mod growing;
 mod lies;
 mod load;
 mod reckoning;
 mod samples;
+mod strain;
 
 use std::time::Duration;
 
@@ -17,14 +19,15 @@ use candor_client::Client;
 use tokio::time::Instant;
 
 pub use self::catching::{CaughtUp, Kill};
+pub use self::growing::{GROWING_NODES, Grown, Latency, grow};
 pub use self::lies::LIARS;
-pub use self::load::{Counts, Pace};
+pub use self::load::{Asks, Counts, Pace, new_name};
 pub use self::reckoning::Counted;
 pub use self::samples::Spread;
+pub use self::strain::Strain;
 
 use self::lies::{Lies, NAMED};
-use self::load::Load;
-use self::samples::Samples;
+use self::strain::Run;
 use crate::real::{Cluster, Same};
 
 /// Nodes that found the cluster.
@@ -33,19 +36,13 @@ const HONEST: u64 = 4;
 const ABSENT: u64 = 5;
 /// What every node is told beside its purge size: lies stay until they are taken back.
 pub const SECTIONS: &str = "\n[verifier]\npause_s = 86400\nheal = false\n";
-/// The write-ahead log's files end at this length.
-const SEGMENT_BYTES: u64 = 64 << 20;
-/// What a node may write between two looks at the length of its log, half a second.
-const LOOK_BYTES: u64 = 4 << 20;
-
-const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-const SAY_EVERY: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A checkpoint this old still serves: nothing is sealed while a leader is dead.
 const MAX_AGE: Duration = Duration::from_mins(10);
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(40);
 /// While nodes catch up.
 const GENTLE: Pace = Pace {
+    asks: Asks::Known,
     batch: 4,
     rest: Duration::from_millis(100),
 };
@@ -53,22 +50,12 @@ const GENTLE: Pace = Pace {
 /// What is done.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The load lasts at least this long ..
-    pub duration: Duration,
-    /// .. and until the ledger has so many entries.
-    pub entries: u64,
+    /// The load until nodes catch up.
+    pub strain: Strain,
     /// Entries at which one node goes away.
     pub absent_after: u64,
-    /// Workers at once.
-    pub workers: u64,
-    /// How hard they work until nodes catch up.
-    pub pace: Pace,
-    /// `raft.purge_bytes` of every node.
-    pub purge_bytes: u64,
     /// Leaders killed during each fetch.
     pub kills: usize,
-    /// Whatever is waited for takes less.
-    pub patience: Duration,
 }
 
 /// What was seen.
@@ -100,14 +87,6 @@ pub struct Report {
     pub same: Same,
 }
 
-/// One run.
-struct Run<'a> {
-    cluster: &'a mut Cluster,
-    plan: &'a Plan,
-    load: Load,
-    samples: Samples,
-}
-
 /// Runs the plan on a fresh cluster of [`NODES`] nodes with [`SECTIONS`].
 ///
 /// # Errors
@@ -115,24 +94,18 @@ struct Run<'a> {
 pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     let clients = clients(cluster)?;
     lead(cluster, HONEST).await?;
-    let load = Load::start(&clients, plan.workers, plan.pace).await?;
-    let samples = Samples::new(SAMPLE_EVERY);
-    let mut run = Run {
-        cluster,
-        plan,
-        load,
-        samples,
-    };
+    let strain = &plan.strain;
+    let mut run = Run::begin(cluster, strain, &clients, HONEST).await?;
 
     // 1. One goes away early; the others work on, and purge.
     run.grow(Duration::ZERO, plan.absent_after).await?;
     let (away_at, away_index) = run.goes_away().await?;
-    run.grow(plan.duration, plan.entries).await?;
+    run.grow(strain.duration, strain.entries).await?;
     let (sustained, counts) = (run.samples.elapsed(), run.load.counts());
+    let others = |node: u64| node != ABSENT;
     let entries = run.cluster.status(HONEST).await?.ledger_size;
-    let nodes = run.spreads(0);
-    let bound_bytes = 2 * plan.purge_bytes + SEGMENT_BYTES + LOOK_BYTES;
-    let purges = run.check_log(&nodes, bound_bytes, away_index).await?;
+    let nodes = run.spreads(0, others);
+    let purges = run.check_log(&nodes, away_index).await?;
 
     // 2. It comes back, and a new one joins; both ask three liars first.
     let (phase, folder) = (run.samples.count(), |node| run.cluster.folder(node));
@@ -141,7 +114,7 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     run.lead_honestly().await?;
     println!("node {ABSENT}, away since entry {away_at}, comes back");
     run.cluster.spawn(ABSENT)?;
-    let returned = run.catches_up(ABSENT, away_at).await?;
+    let returned = run.catches_up(ABSENT, away_at, plan.kills).await?;
     run.check_named(ABSENT)?;
     run.all_answer().await?;
     run.lead_honestly().await?;
@@ -149,11 +122,12 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     println!("node {joining} joins");
     run.cluster.start(joining).await?;
     run.cluster.admit(joining).await?;
-    let joined = run.catches_up(joining, 0).await?;
+    let joined = run.catches_up(joining, 0, plan.kills).await?;
     run.check_named(joining)?;
     run.all_answer().await?;
     run.cluster.promote(joining).await?;
-    let log_max_later = run.spreads(phase).iter().map(|(_, log, _)| log.max).max();
+    let later = run.spreads(phase, others);
+    let log_max_later = later.iter().map(|(_, log, _)| log.max).max();
 
     // 3. Everything is put back and counted.
     let Run { cluster, load, .. } = run;
@@ -163,7 +137,7 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     lies.undo()?;
     for liar in LIARS {
         cluster.stop(liar).await?;
-        cluster.start_within(liar, plan.patience).await?;
+        cluster.start_within(liar, strain.patience).await?;
     }
     cluster.settle().await?;
     let same = cluster.same_ledgers()?;
@@ -174,7 +148,7 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
         entries,
         counts,
         nodes,
-        bound_bytes,
+        bound_bytes: strain.log_bound(),
         purges,
         log_max_later: log_max_later.unwrap_or_default(),
         lies: told,
@@ -186,95 +160,12 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
 }
 
 impl Run<'_> {
-    /// Lets the load work for so long and until there are so many entries.
-    async fn grow(&mut self, duration: Duration, entries: u64) -> anyhow::Result<()> {
-        let deadline = Instant::now() + self.plan.patience + duration;
-        let mut said = Instant::now();
-        loop {
-            self.breathe()?;
-            let status = self.cluster.status(HONEST).await;
-            let size = status.map_or(0, |status| status.ledger_size);
-            if size >= entries && self.samples.elapsed() >= duration {
-                return Ok(());
-            }
-            if said.elapsed() >= SAY_EVERY {
-                said = Instant::now();
-                self.say(size);
-            }
-            ensure!(Instant::now() < deadline, "only {size} entries came");
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// What has to be done now and then.
-    fn breathe(&mut self) -> anyhow::Result<()> {
-        self.samples.look(self.cluster);
-        self.load.check()
-    }
-
-    fn say(&self, size: u64) {
-        let Counts {
-            gets,
-            sets,
-            unanswered,
-        } = self.load.counts();
-        let nodes: String = self
-            .cluster
-            .nodes()
-            .filter_map(|node| {
-                let last = self.samples.last(node)?;
-                let [log, rss] = [last.log_bytes, last.rss_bytes].map(|bytes| bytes >> 20);
-                Some(format!("; node {node}: log {log}, memory {rss}"))
-            })
-            .collect();
-        println!(
-            "{:>5} s: {size} entries; {gets} gets, {sets} sets, {unanswered} unanswered{nodes} MiB",
-            self.samples.elapsed().as_secs()
-        );
-    }
-
     /// Kills the node that will be away; returns how many entries it has, and its last log index.
     async fn goes_away(&mut self) -> anyhow::Result<(u64, u64)> {
         let status = self.cluster.status(ABSENT).await?;
         self.cluster.kill(ABSENT)?;
         println!("node {ABSENT} goes away at {} entries", status.ledger_size);
         Ok((status.ledger_size, status.last_log_index))
-    }
-
-    fn spreads(&self, from: usize) -> Vec<(u64, Spread, Spread)> {
-        let nodes = self.cluster.nodes().filter(|node| *node != ABSENT);
-        let spread = |node| {
-            (
-                node,
-                self.samples.log(node, from),
-                self.samples.rss(node, from),
-            )
-        };
-        nodes.map(spread).collect()
-    }
-
-    /// The log stayed below its bound, was purged, and has nothing that the absent node could use.
-    async fn check_log(
-        &self,
-        nodes: &[(u64, Spread, Spread)],
-        bound: u64,
-        away: u64,
-    ) -> anyhow::Result<usize> {
-        for (node, log, _) in nodes {
-            ensure!(
-                log.max <= bound,
-                "the log of node {node} took {} bytes; the bound is {bound}",
-                log.max
-            );
-            let purged = self.cluster.status(*node).await?.purged_index;
-            ensure!(
-                purged > away,
-                "node {node} has purged to {purged}, below the absent node's {away}: a longer run or \
-                 a smaller purge size is needed"
-            );
-        }
-        let log = self.cluster.log_text(HONEST);
-        Ok(log.matches("the raft log may be purged").count())
     }
 
     /// A liar that leads would be killed, and a start may find its lies.
@@ -284,7 +175,7 @@ impl Run<'_> {
 
     /// Waits until all that were killed are back.
     async fn all_answer(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + self.plan.patience;
+        let deadline = Instant::now() + self.strain.patience;
         for node in self.cluster.nodes() {
             let answers = |status: &candor_client::operator::messages::GetStatusResponse| {
                 status.leader_id.is_some()
