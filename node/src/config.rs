@@ -105,6 +105,11 @@ pub struct LimitsSection {
     /// no entries are stored. What is on its way at the mark is written three times at most, as Raft
     /// log, entry and value: 128 MiB of queue and 36 MiB of commands make 492 MiB.
     pub disk_reserve_bytes: u64,
+    /// A write of the Raft log that takes so long is slow; a leader with three of them among its last
+    /// eight hands over.
+    pub slow_write_ms: u64,
+    /// A write that takes so long has stalled: nothing new is proposed until it ends.
+    pub stalled_write_ms: u64,
 }
 
 /// `[raft]`
@@ -211,6 +216,8 @@ impl Default for LimitsSection {
             deadline_max_ms: 60_000,
             subjects_per_hour: 3_600_000,
             disk_reserve_bytes: 512 << 20,
+            slow_write_ms: 500,
+            stalled_write_ms: 5_000,
         }
     }
 }
@@ -366,6 +373,20 @@ impl Config {
                 raft.election_min_ms.saturating_add(1),
                 600_000,
                 "want more than raft.election_min_ms",
+            ),
+            (
+                "limits.slow_write_ms",
+                limits.slow_write_ms,
+                1,
+                600_000,
+                "want 1 to 600000",
+            ),
+            (
+                "limits.stalled_write_ms",
+                limits.stalled_write_ms,
+                limits.slow_write_ms,
+                600_000,
+                "want limits.slow_write_ms to 600000",
             ),
             (
                 "raft.purge_bytes",

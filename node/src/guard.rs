@@ -65,16 +65,21 @@ pub async fn watch_damage<E: Env>(
     }
 }
 
-/// Hands leadership to the voter that is furthest, if this node has it and there is another.
-pub async fn hand_over<E: Env>(cluster: &Cluster<E>, within: Duration) {
+/// Hands leadership to the voter that is furthest, if this node has it and there is another; whether
+/// nothing of that is left to do.
+pub async fn hand_over<E: Env>(cluster: &Cluster<E>, within: Duration) -> bool {
     if !leads(cluster) || !has_others(cluster) {
-        return;
+        return true;
     }
     let deadline = cluster.env.monotonic() + within;
     match cluster.transfer(0, deadline).await {
         Ok((leader, _)) => tracing::info!(leader, "leadership handed over"),
-        Err(problem) => tracing::warn!(%problem, "leadership was not handed over"),
+        Err(ref problem) => {
+            tracing::warn!(%problem, "leadership was not handed over");
+            return false;
+        }
     }
+    true
 }
 
 fn leads<E: Env>(cluster: &Cluster<E>) -> bool {

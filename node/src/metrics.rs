@@ -34,6 +34,8 @@ pub struct Metrics {
     pub queued: Gauge<u64, AtomicU64>,
     /// Bytes free on the disk.
     pub disk_free: Gauge<u64, AtomicU64>,
+    /// Microseconds of the longest of the last eight writes of the Raft log, that under way included.
+    pub log_write_longest: Gauge<u64, AtomicU64>,
     /// `fdatasync` and `fsync` calls of this process.
     pub syncs: Gauge<u64, AtomicU64>,
     /// Bytes of the Raft log's files.
@@ -78,6 +80,11 @@ impl Default for Metrics {
                 r,
                 "disk_free_bytes",
                 "Bytes free on the disk of the node's folder",
+            ),
+            log_write_longest: gauge(
+                r,
+                "raft_log_write_longest_microseconds",
+                "The longest of the last eight writes of the Raft log with their syncs, that under way included",
             ),
             syncs: gauge(
                 r,

@@ -41,8 +41,8 @@ use crate::snapshot::fetch::{Fetcher, known};
 use crate::snapshot::purge::Purger;
 use crate::snapshot::values::ValueFetcher;
 use crate::snapshot::{self, Shelf};
-use crate::space::{Room, Space, watch_space};
 use crate::state::{self, StateError};
+use crate::storage::{Room, Storage, watch_storage};
 use crate::store::{Ledger, Opened, StoreError};
 use crate::verifier::Verifier;
 use crate::wal::{Wal, WalError};
@@ -198,7 +198,7 @@ async fn life<E: Env>(
     let offers = Offers::default();
     let (stopping_sender, stopping) = watch::channel(false);
     let (clock_sender, clock) = watch::channel(ClockView::unsure());
-    let (space_sender, space) = watch::channel(Space::default());
+    let (storage_sender, storage) = watch::channel(Storage::default());
     let (diverged_sender, mut diverged) = watch::channel(false);
     let (marker_requests, marker_inbox) = mpsc::channel(16);
     let metrics = Arc::new(Metrics::default());
@@ -251,7 +251,7 @@ async fn life<E: Env>(
         leadership: consensus.leadership(),
         applying: applying.clone(),
         damages: reader.damages(),
-        space: space.clone(),
+        storage: storage.clone(),
         clock: clock.clone(),
         genesis: genesis.subscribe(),
         stopping: stopping.clone(),
@@ -362,14 +362,14 @@ async fn life<E: Env>(
     };
     tasks.push(env.spawn("verifier", verifier.run()));
 
-    let reserve = config.limits.disk_reserve_bytes;
     tasks.push(env.spawn(
-        "space",
-        watch_space(
+        "storage",
+        watch_storage(
             Arc::clone(&cluster),
+            wal.clone(),
             Arc::clone(&metrics),
-            reserve,
-            space_sender,
+            config.limits.clone(),
+            storage_sender,
             stopping.clone(),
         ),
     ));
@@ -390,7 +390,7 @@ async fn life<E: Env>(
         new_subjects: NewSubjects::default(),
         cluster: Arc::clone(&cluster),
         clock,
-        space,
+        storage,
         stopping: stopping.clone(),
         started: env.monotonic(),
     });
@@ -684,7 +684,7 @@ impl<E: Env> Handle for PeerFace<E> {
     async fn raft(&self, kind: RaftCall, from: u64, body: Bytes) -> Result<Bytes, Status> {
         // Refused here, an entry is not on this disk, and nobody believes it is. Stored until the
         // disk is full it would end the process, and the next start too.
-        if kind == RaftCall::Append && self.0.space.borrow().room == Room::Exhausted {
+        if kind == RaftCall::Append && self.0.storage.borrow().room == Room::Exhausted {
             return Err(Status::resource_exhausted("the disk is nearly full"));
         }
         let handled = self.0.cluster.consensus.handle(kind, from, body).await;

@@ -21,7 +21,7 @@ use crate::command::{Batch, BatchItem, Command};
 use crate::config::{LimitsSection, SealingSection};
 use crate::consensus::{Leadership, ProposeError};
 use crate::env::Env;
-use crate::space::{Room, Space};
+use crate::storage::{Pace, Storage};
 use crate::store::{Damage, ledger_damage};
 
 /// Time and expiries move at most once a second.
@@ -47,6 +47,9 @@ pub enum SubmitError {
     /// The disk of this leader is nearly full; nothing happened.
     #[error("the disk of the leader is nearly full: nothing is recorded until there is room")]
     StorageFull,
+    /// A write of this leader's disk does not end; nothing happened.
+    #[error("the disk of the leader has stalled: nothing is recorded until it writes again")]
+    StorageSlow,
     /// The node is stopping; nothing happened.
     #[error("the node is stopping")]
     Stopping,
@@ -115,8 +118,8 @@ pub struct Inputs {
     pub applying: watch::Receiver<Applying>,
     /// What was found damaged here: with damage to the ledger nothing is proposed.
     pub damages: watch::Receiver<Vec<Damage>>,
-    /// Is there room on the disk?
-    pub space: watch::Receiver<Space>,
+    /// Does the disk take more?
+    pub storage: watch::Receiver<Storage>,
     /// May this clock stamp?
     pub clock: watch::Receiver<ClockView>,
     /// The body a leader proposes at size 0.
@@ -210,7 +213,8 @@ impl<E: Env, P: Propose> Task<E, P> {
                 flight.push(self.send(command, Vec::new()));
                 continue;
             }
-            let takes = self.term.is_none() || (can_propose && !self.blocked());
+            let refuses = self.term.is_none() || self.storage_refuses().is_some();
+            let takes = refuses || (can_propose && !self.blocked());
             let wake = self.next_wake();
             tokio::select! {
                 biased;
@@ -219,7 +223,7 @@ impl<E: Env, P: Propose> Task<E, P> {
                 Ok(()) = self.inputs.applying.changed() => {}
                 Ok(()) = self.inputs.clock.changed() => {}
                 Ok(()) = self.inputs.damages.changed() => {}
-                Ok(()) = self.inputs.space.changed() => {}
+                Ok(()) = self.inputs.storage.changed() => {}
                 Ok(()) = self.inputs.genesis.changed() => {}
                 changed = self.inputs.stopping.changed() => {
                     if changed.is_err() || *self.inputs.stopping.borrow() { break; }
@@ -281,8 +285,12 @@ impl<E: Env, P: Propose> Task<E, P> {
     }
 
     /// Nothing new is begun then; what stands is still sealed.
-    fn space_is_low(&self) -> bool {
-        self.inputs.space.borrow().room > Room::Enough
+    fn storage_refuses(&self) -> Option<SubmitError> {
+        let storage = *self.inputs.storage.borrow();
+        (!storage.takes_more()).then_some(match storage.pace {
+            Pace::Stalled => SubmitError::StorageSlow,
+            Pace::Prompt | Pace::Slow => SubmitError::StorageFull,
+        })
     }
 
     fn clock_sure(&self) -> bool {
@@ -310,7 +318,7 @@ impl<E: Env, P: Propose> Task<E, P> {
             ));
         }
         let now = self.env.monotonic();
-        let low = self.space_is_low();
+        let low = self.storage_refuses().is_some();
         let seals = !low || applying.unsealed_entries();
         if self.held.is_none() && self.waiting.is_empty() && seals && self.seal_due(now) {
             return Some(self.batch(Vec::new(), true));
@@ -366,10 +374,9 @@ impl<E: Env, P: Propose> Task<E, P> {
             Some(SubmitError::NotLeader {
                 leader: leader(&self.inputs.leadership.borrow()),
             })
-        } else if self.space_is_low() {
-            Some(SubmitError::StorageFull)
         } else {
-            (!self.clock_sure()).then_some(SubmitError::ClockUnsure)
+            let unsure = || (!self.clock_sure()).then_some(SubmitError::ClockUnsure);
+            self.storage_refuses().or_else(unsure)
         };
         if let Some(refusal) = refusal {
             let _ = first.reply.send(Err(refusal));

@@ -39,7 +39,7 @@ use candor_proto::cluster_v1::{
     GetIdentityRequest, GetStatusRequest, GetStatusResponse, InitializeRequest, Node,
     PrepareGenesisRequest, SettleRequest,
 };
-use shifted::{Ahead, Free, ShiftedEnv};
+use shifted::{Ahead, Free, ShiftedEnv, Syncs};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
@@ -53,6 +53,7 @@ struct TestNode {
     folder: PathBuf,
     ahead: Ahead,
     free: Free,
+    syncs: Syncs,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
@@ -73,6 +74,7 @@ impl TestNode {
             folder,
             ahead: ahead.clone(),
             free: Free::default(),
+            syncs: Syncs::default(),
             running: None,
         }
     }
@@ -80,9 +82,9 @@ impl TestNode {
     fn start(&mut self) {
         let (stop, stopped) = oneshot::channel();
         let (config, folder) = (self.config.clone(), self.folder.clone());
-        let (ahead, free) = (self.ahead.clone(), self.free.clone());
+        let (ahead, free, syncs) = (self.ahead.clone(), self.free.clone(), self.syncs.clone());
         let running = tokio::spawn(async move {
-            let env = ShiftedEnv::open(&folder, &ahead, &free).unwrap();
+            let env = ShiftedEnv::open(&folder, &ahead, &free, &syncs).unwrap();
             let rights = [
                 Right::Read,
                 Right::Write,
@@ -313,7 +315,6 @@ async fn old_checkpoints_thin_out_the_same_on_every_node() {
     }
 }
 
-/// INV-1, INV-9: what has no room is refused before it is begun, and comes back by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_ledger_is_sealed_as_often_as_it_asks_for_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -335,6 +336,7 @@ async fn an_idle_ledger_is_sealed_as_often_as_it_asks_for_itself() {
     }
 }
 
+/// INV-1, INV-9: what has no room is refused before it is begun, and comes back by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_nearly_full_refuses_in_time_and_comes_back_by_itself() {
     let dir = tempfile::tempdir().unwrap();
@@ -374,20 +376,7 @@ async fn a_disk_that_is_nearly_full_refuses_in_time_and_comes_back_by_itself() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     let size = nodes[full].status().await.ledger_size;
-    let refused = loop {
-        let request = SetRequest {
-            item: Some(set_item(3, b"output")),
-            ..SetRequest::default()
-        };
-        let refused = nodes[full].cache().set(timed(request)).await.unwrap_err();
-        let details = refused.get_error_details();
-        let reason = details.error_info().cloned().unwrap().reason;
-        // Leadership goes round once.
-        if reason != "NO_LEADER" && reason != "NOT_LEADER" {
-            break (reason, details.retry_info().is_some());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    };
+    let refused = refusal(&nodes[full], 3).await;
     assert_eq!(refused, ("STORAGE_FULL".to_owned(), true));
     assert_eq!(nodes[full].status().await.ledger_size, size);
 
@@ -396,15 +385,101 @@ async fn a_disk_that_is_nearly_full_refuses_in_time_and_comes_back_by_itself() {
     }
     put(&nodes[full], 3).await;
     settle(&nodes, 30).await;
+    assert_same_folders(&nodes);
+    for node in &mut nodes {
+        node.stop().await;
+    }
+}
+
+/// INV-1: what a stalled disk holds up is refused by type or waits; what is acknowledged is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_hands_over_and_one_that_stalls_refuses_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut nodes = founded(dir.path(), &Ahead::default()).await;
+    put(&nodes[0], 0).await;
+
+    // The leader's disk: another one leads, and requests go on.
+    let slow = leader_of(&nodes).await;
+    nodes[slow].syncs.take(Duration::from_millis(600));
+    put(&nodes[slow], 1).await;
+    until(&nodes[slow], |status| {
+        let trouble = status.trouble.concat();
+        trouble.contains("the disk is slow") && status.leader_id != Some(status.node_id)
+    })
+    .await;
+    put(&nodes[slow], 2).await;
+    nodes[slow].syncs.at_once();
+    for number in 10..20 {
+        put(&nodes[slow], number).await;
+    }
+    until(&nodes[slow], |status| status.trouble.is_empty()).await;
+
+    // All of them stall: what was proposed waits, what comes then is refused by its type.
+    for node in &nodes {
+        node.syncs.stall();
+    }
+    let leader = leader_of(&nodes).await;
+    let proposed = SetRequest {
+        item: Some(set_item(3, b"output")),
+        ..SetRequest::default()
+    };
+    let waiting = tokio::spawn({
+        let (mut cache, proposed) = (nodes[leader].cache(), proposed.clone());
+        async move { cache.set(timed(proposed)).await.is_ok() }
+    });
+    until(&nodes[leader], |status| {
+        status.trouble.concat().contains("does not end")
+    })
+    .await;
+    let refused = refusal(&nodes[leader], 4).await;
+    assert_eq!(refused, ("STORAGE_SLOW".to_owned(), true));
+    assert!(!waiting.is_finished(), "its outcome is not known yet");
+
+    for node in &nodes {
+        node.syncs.at_once();
+    }
+    // The same request again: once in the ledger, whatever became of the first try.
+    waiting.await.unwrap();
+    set(&nodes[leader], &proposed).await;
+    put(&nodes[leader], 5).await;
+    settle(&nodes, 30).await;
+    assert_same_folders(&nodes);
+    let id = proposed.item.unwrap().request_id;
+    let lines = whole_ledger(&files(&nodes[leader].folder.join("ledger")));
+    let named = lines
+        .iter()
+        .filter(|line| String::from_utf8_lossy(line).contains(&id));
+    assert_eq!(named.count(), 1);
+    for node in &mut nodes {
+        node.stop().await;
+    }
+}
+
+/// Why a set is refused, and whether the refusal says when to come again.
+async fn refusal(node: &TestNode, number: usize) -> (String, bool) {
+    loop {
+        let request = SetRequest {
+            item: Some(set_item(number, b"output")),
+            ..SetRequest::default()
+        };
+        let refused = node.cache().set(timed(request)).await.unwrap_err();
+        let details = refused.get_error_details();
+        let reason = details.error_info().cloned().unwrap().reason;
+        // Leadership goes round once.
+        if reason != "NO_LEADER" && reason != "NOT_LEADER" {
+            return (reason, details.retry_info().is_some());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn assert_same_folders(nodes: &[TestNode]) {
     let folders: Vec<_> = nodes
         .iter()
         .map(|node| files(&node.folder.join("ledger")))
         .collect();
     assert_eq!(folders[0], folders[1]);
     assert_eq!(folders[1], folders[2]);
-    for node in &mut nodes {
-        node.stop().await;
-    }
 }
 
 async fn stored(node: &TestNode) -> u64 {

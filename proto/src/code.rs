@@ -131,6 +131,8 @@ error_codes! {
     StorageDamaged = "STORAGE_DAMAGED", Unavailable, true, None;
     /// The disk of the leader is nearly full; nothing is recorded until there is room again.
     StorageFull = "STORAGE_FULL", ResourceExhausted, true, None;
+    /// A write of the leader's disk does not end; nothing is recorded until it does.
+    StorageSlow = "STORAGE_SLOW", Unavailable, true, None;
     /// The caller has brought as many new subjects within the hour as it may; nothing was recorded.
     SubjectLimit = "SUBJECT_LIMIT", ResourceExhausted, false, None;
     /// A value, field, batch or message is over its limit.

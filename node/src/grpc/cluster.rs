@@ -30,6 +30,7 @@ use crate::env::{Disk as _, Env};
 use crate::peers::addresses;
 use crate::principal::Right;
 use crate::snapshot::Stage;
+use crate::storage::Pace;
 use crate::store::DamageKind;
 
 impl<E: Env> Api<E> {
@@ -126,6 +127,9 @@ impl<E: Env> Api<E> {
     /// Not ready, or ready and yet something an operator must see to.
     fn status_trouble(&self) -> Vec<String> {
         let mut trouble = self.trouble();
+        if self.storage.borrow().pace == Pace::Slow {
+            trouble.push("the disk is slow: this node hands over when it leads".to_owned());
+        }
         let damages = self.reader.damages();
         let damages = damages.borrow();
         trouble.extend(damages.iter().filter_map(|damage| {

@@ -48,7 +48,7 @@ use crate::peers::{Forwarded, Peers};
 use crate::principal::{Principal, Right, Tokens};
 use crate::proposer::Proposer;
 use crate::snapshot::Stage;
-use crate::space::{Room, Space};
+use crate::storage::{Pace, Room, Storage};
 use crate::store::{LedgerReader, StoreError, ledger_damage};
 
 /// Largest message a client may send: a batch of values as large as one command.
@@ -83,7 +83,7 @@ pub struct Api<E: Env> {
     /// What this node thinks of its own clock.
     pub clock: watch::Receiver<ClockView>,
     /// Whether the disk takes more.
-    pub space: watch::Receiver<Space>,
+    pub storage: watch::Receiver<Storage>,
     /// The node is draining.
     pub stopping: watch::Receiver<bool>,
     /// When the process started.
@@ -273,16 +273,19 @@ impl<E: Env> Api<E> {
             let (done, total) = (catch_up.done, catch_up.total);
             trouble.push(format!("catching up: {done} of {total} entries are here"));
         }
-        let space = *self.space.borrow();
-        if space.room > Room::Enough {
-            let free = space.free;
-            let gives_up = match space.room {
+        let storage = *self.storage.borrow();
+        if storage.room > Room::Enough {
+            let free = storage.free;
+            let gives_up = match storage.room {
                 Room::Exhausted => "records nothing and stores nothing for others",
                 Room::Enough | Room::Low => "records nothing",
             };
             trouble.push(format!(
                 "the disk is nearly full, {free} bytes: this node {gives_up}"
             ));
+        }
+        if storage.pace == Pace::Stalled {
+            trouble.push("a write of the disk does not end: this node records nothing".to_owned());
         }
         let damages = self.reader.damages();
         if let Some(damage) = ledger_damage(&damages.borrow()) {

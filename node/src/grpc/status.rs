@@ -86,6 +86,7 @@ impl From<SubmitError> for ApiError {
                 leader: Some(leader),
             } => Self::new(ErrorCode::NotLeader, message).with(error_metadata::LEADER_ID, leader),
             SubmitError::StorageFull => Self::new(ErrorCode::StorageFull, message),
+            SubmitError::StorageSlow => Self::new(ErrorCode::StorageSlow, message),
             SubmitError::QueueFull => Self::new(ErrorCode::QueueFull, message),
             SubmitError::Stopping => Self::new(ErrorCode::ShuttingDown, message),
             SubmitError::Unknown => Self::new(ErrorCode::OutcomeUnknown, message),
@@ -113,7 +114,7 @@ fn retry_after(code: ErrorCode) -> Option<Duration> {
         ErrorCode::ClockUnsure | ErrorCode::NoLeader | ErrorCode::ShuttingDown => {
             Some(Duration::from_millis(200))
         }
-        ErrorCode::StorageFull => Some(Duration::from_secs(1)),
+        ErrorCode::StorageFull | ErrorCode::StorageSlow => Some(Duration::from_secs(1)),
         _ => None,
     }
 }

@@ -25,6 +25,7 @@ mod recover;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod times;
 mod verify;
 mod vote;
 mod writer;
@@ -47,6 +48,7 @@ use writer::{Group, Job, Writer};
 
 pub use frame::RECORD_LEN_MAX;
 pub use recover::Torn;
+pub use times::WriteTimes;
 pub use verify::Walk;
 pub use vote::VOTE_LEN_MAX;
 
@@ -306,6 +308,11 @@ impl<D: Disk> Wal<D> {
             room,
         })
         .map_err(|_| ended())
+    }
+
+    /// How long the newest writes took, and how long the one under way has.
+    pub fn write_times(&self) -> WriteTimes {
+        self.shared.state().writes.clone()
     }
 
     /// Saves the vote, in order with appends: durable on return, and so is every entry appended

@@ -12,6 +12,7 @@ use crate::env::{Disk, DiskFile};
 
 use super::frame::{self, Previous, RECORD_HEADER_LEN, Record};
 use super::live::{Live, Location};
+use super::times::WriteTimes;
 use super::verify::Left;
 use super::{Counters, Limits, ended};
 
@@ -39,6 +40,7 @@ pub(super) struct State<D: Disk> {
     /// The vote saved last.
     pub(super) vote: Option<Bytes>,
     pub(super) counters: Counters,
+    pub(super) writes: WriteTimes,
 }
 
 impl<D: Disk> Shared<D> {
@@ -58,6 +60,7 @@ impl<D: Disk> Shared<D> {
             hint: None,
             vote: None,
             counters: Counters::default(),
+            writes: WriteTimes::default(),
         };
         let queue_bytes = limits.queue_bytes.min(Semaphore::MAX_PERMITS);
         let room = Arc::new(Semaphore::new(queue_bytes));

@@ -206,12 +206,16 @@ impl<E: Env> Writer<E> {
     fn write_vote(&mut self, payload: Bytes) -> io::Result<()> {
         let number = self.votes + 1;
         let (log_id, sequence) = (self.log_id, self.end.sequence);
+        let began = self.env.monotonic();
+        self.shared.state().writes.begin(began);
         self.vote_file.write(&Vote {
             log_id,
             number,
             sequence,
             payload: payload.clone(),
         })?;
+        let ended = self.env.monotonic();
+        self.shared.state().writes.end(ended);
         self.votes = number;
         self.vote = Some(payload);
         self.shared.count_sync();
@@ -285,6 +289,8 @@ impl<E: Env> Writer<E> {
             votes: self.votes,
             previous: self.end.previous,
         };
+        let began = self.env.monotonic();
+        self.shared.state().writes.begin(began);
         let file = self.current_file(rolls, header.sequence)?;
         let segment = self
             .segment
@@ -293,6 +299,8 @@ impl<E: Env> Writer<E> {
         let start = if rolls { 0 } else { self.end.previous.end };
         file.write_all_at(&assemble(&header, &prefix, &group.body), start)?;
         file.sync_data()?;
+        let ended = self.env.monotonic();
+        self.shared.state().writes.end(ended);
 
         // Durable. A crash from here on loses nothing but the answers.
         let end = start + header.group_len();

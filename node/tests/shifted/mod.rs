@@ -1,17 +1,17 @@
 //! The real world with a wall clock that can be put forward, the same for all nodes of a test, and a
-//! disk that says how much is free.
+//! disk that says how much is free and how long a sync takes.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use candor_ledger::time::Micros;
-use candor_node::env::real::{RealDisk, RealEnv};
-use candor_node::env::{DirEntry, Disk, Env, OpenMode, Stat, SyncCounts, Task};
+use candor_node::env::real::{RealDisk, RealEnv, RealFile};
+use candor_node::env::{DirEntry, Disk, DiskFile, Env, OpenMode, Stat, SyncCounts, Task};
 
 /// How far the clocks of a test's nodes are ahead of this machine's.
 #[derive(Clone, Default)]
@@ -40,7 +40,48 @@ impl Free {
     }
 }
 
-/// [`RealEnv`] but for its wall clock and its free space.
+/// How a node's disk syncs files.
+#[derive(Clone, Default)]
+pub(crate) struct Syncs(Arc<(Mutex<Sync>, Condvar)>);
+
+#[derive(Clone, Copy, Default)]
+enum Sync {
+    #[default]
+    AtOnce,
+    After(Duration),
+    Never,
+}
+
+impl Syncs {
+    pub(crate) fn at_once(&self) {
+        self.set(Sync::AtOnce);
+    }
+
+    pub(crate) fn take(&self, time: Duration) {
+        self.set(Sync::After(time));
+    }
+
+    /// No sync ends before something else is said.
+    pub(crate) fn stall(&self) {
+        self.set(Sync::Never);
+    }
+
+    fn set(&self, sync: Sync) {
+        *self.0.0.lock().unwrap() = sync;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let (now, changed) = &*self.0;
+        let stalled = |sync: &mut Sync| matches!(sync, Sync::Never);
+        let sync = *changed.wait_while(now.lock().unwrap(), stalled).unwrap();
+        if let Sync::After(time) = sync {
+            std::thread::sleep(time);
+        }
+    }
+}
+
+/// [`RealEnv`] but for its wall clock, its free space and its syncs.
 #[derive(Clone)]
 pub(crate) struct ShiftedEnv {
     real: RealEnv,
@@ -48,19 +89,32 @@ pub(crate) struct ShiftedEnv {
     ahead: Ahead,
 }
 
-/// [`RealDisk`] but for its free space.
+/// [`RealDisk`] but for its free space and its syncs.
 #[derive(Clone)]
 pub(crate) struct ShiftedDisk {
     real: RealDisk,
     free: Free,
+    syncs: Syncs,
+}
+
+/// [`RealFile`] but for its syncs.
+pub(crate) struct ShiftedFile {
+    real: RealFile,
+    syncs: Syncs,
 }
 
 impl ShiftedEnv {
-    pub(crate) fn open(folder: &Path, ahead: &Ahead, free: &Free) -> io::Result<Self> {
+    pub(crate) fn open(
+        folder: &Path,
+        ahead: &Ahead,
+        free: &Free,
+        syncs: &Syncs,
+    ) -> io::Result<Self> {
         let real = RealEnv::open(folder)?;
         let disk = ShiftedDisk {
             real: real.disk().clone(),
             free: free.clone(),
+            syncs: syncs.clone(),
         };
         let ahead = ahead.clone();
         Ok(Self { real, disk, ahead })
@@ -113,7 +167,7 @@ impl Env for ShiftedEnv {
 }
 
 impl Disk for ShiftedDisk {
-    type File = <RealDisk as Disk>::File;
+    type File = ShiftedFile;
     type Lock = <RealDisk as Disk>::Lock;
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -122,7 +176,8 @@ impl Disk for ShiftedDisk {
     }
 
     fn open(&self, path: &str, mode: OpenMode) -> io::Result<Self::File> {
-        self.real.open(path, mode)
+        let (real, syncs) = (self.real.open(path, mode)?, self.syncs.clone());
+        Ok(ShiftedFile { real, syncs })
     }
 
     fn create_dir_all(&self, path: &str) -> io::Result<()> {
@@ -171,5 +226,28 @@ impl Disk for ShiftedDisk {
 
     fn syncs(&self) -> SyncCounts {
         self.real.syncs()
+    }
+}
+
+impl DiskFile for ShiftedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.real.read_at(buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.real.write_all_at(buf, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.syncs.wait();
+        self.real.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.real.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.real.len()
     }
 }
