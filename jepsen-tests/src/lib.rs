@@ -1,13 +1,14 @@
 //! Candor under faults: what tests and tools need to run clusters and to be cruel to them.
 //!
-//! [`real`] runs clusters of real node processes; [`workload`] puts load on them; [`supersede`] ends
-//! a model's results under it; [`long`] has nodes catch up after a long life of it; [`power`] cuts the
-//! power under all of them. The binary beside this library is the program that those processes run
-//! (`candor-jepsen node`), and measures (`candor-jepsen bench`, `long`, `state`, `supersede`, `power`).
+//! [`real`] runs clusters of real node processes; [`workload`] puts load on them; [`volume`] ends many
+//! results at once under it; [`long`] grows a cluster under it and has nodes catch up; [`power`] cuts the
+//! power under all of them; [`full`] fills their disk. The binary beside this library is the program that those processes run
+//! (`candor-jepsen node`), and measures (`candor-jepsen bench`, `grow`, `long`, `power`, `state`, `volume`).
 #![forbid(unsafe_code)]
 
+pub mod full;
 pub mod long;
 pub mod power;
 pub mod real;
-pub mod supersede;
+pub mod volume;
 pub mod workload;

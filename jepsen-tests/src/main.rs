@@ -6,12 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-mod bench;
-mod enduring;
-mod growing;
-mod growth;
-mod powering;
-mod superseding;
+mod commands;
+
+use commands::{bench, full, grow, long, power, state, volume};
 
 /// Load and faults for a Candor cluster.
 #[derive(Parser)]
@@ -28,20 +25,23 @@ enum Command {
     /// Put a cluster under load until its Raft log was purged many times; then have a node that was away
     /// and a new one catch up from sources that lie, leaders killed on the way. Fails if a promise is
     /// broken.
-    Long(enduring::Arguments),
+    Long(long::Arguments),
     /// Grow three nodes to many subjects under sustained load; print memory, Raft log, start and latency.
     /// Fails if memory or log grow beyond their bounds, or an acknowledged entry is not there.
-    Grow(growing::Arguments),
-    /// Supersede a model version with many results under load, the leader killed on the way; print
-    /// what other operations noticed. Fails if a promise is broken.
-    Supersede(superseding::Arguments),
+    Grow(grow::Arguments),
+    /// Supersede a model version with many results under load, or let many results expire at once, the
+    /// leader killed on the way; print what other operations noticed. Fails if a promise is broken.
+    Volume(volume::Arguments),
     /// Cut the power of all nodes at once, again and again, while they purge, install, roll or write
     /// their state. Fails if anything acknowledged is lost or forked. Needs root and loop devices.
-    Power(powering::Arguments),
+    Power(power::Arguments),
+    /// Fill the disk of all nodes, again and again, nearly and to the last byte. Fails if anything
+    /// acknowledged is lost or a node ends otherwise than it should. Needs root and loop devices.
+    Full(full::Arguments),
     /// Run one node, exactly as `candor node` does.
     Node(NodeArguments),
     /// Measure one node's state as its subjects grow: memory, disk, start, latency of decide.
-    State(growth::Arguments),
+    State(state::Arguments),
 }
 
 #[derive(Args)]
@@ -56,41 +56,29 @@ struct NodeArguments {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Bench(arguments) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(bench::run(&arguments))
-        }
-        Command::Long(arguments) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(enduring::run(&arguments))
-        }
-        Command::Grow(arguments) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(growing::run(&arguments))
-        }
-        Command::State(arguments) => growth::run(&arguments),
-        Command::Supersede(arguments) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(superseding::run(&arguments))
-        }
+        Command::Bench(arguments) => block_on(bench::run(&arguments)),
+        Command::Long(arguments) => block_on(long::run(&arguments)),
+        Command::Grow(arguments) => block_on(grow::run(&arguments)),
+        Command::Volume(arguments) => block_on(volume::run(&arguments)),
         Command::Power(arguments) => {
-            powering::prepare()?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(powering::run(&arguments))
+            power::prepare()?;
+            block_on(power::run(&arguments))
         }
+        Command::Full(arguments) => {
+            full::prepare()?;
+            block_on(full::run(&arguments))
+        }
+        Command::State(arguments) => state::run(&arguments),
         Command::Node(arguments) => Ok(candor_node::process::run(
             &arguments.config,
             arguments.exit_with_stdin,
         )?),
     }
+}
+
+fn block_on(run: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(run)
 }

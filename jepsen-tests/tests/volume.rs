@@ -4,23 +4,33 @@
 use std::time::Duration;
 
 use candor_jepsen::real::Setup;
-use candor_jepsen::supersede::{Plan, run};
+use candor_jepsen::volume::{By, Plan, Report, run};
 
 /// INV-5, INV-6: `model.supersede` holds for every lookup at once, and its entries follow once each
 /// across a leader's death.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_result_of_a_superseded_model_misses_at_once_and_follows_exactly_once() {
-    let mut cluster = Setup::new(env!("CARGO_BIN_EXE_candor-jepsen"))
-        .found()
-        .await
-        .unwrap();
+    ended(By::Supersession).await;
+}
+
+/// INV-5, INV-6: results that reach their deadlines together are served no more from that moment on,
+/// and their entries follow once each across a leader's death.
+#[tokio::test(flavor = "multi_thread")]
+async fn results_that_expire_together_miss_at_once_and_follow_exactly_once() {
+    ended(By::Expiry).await;
+}
+
+async fn ended(by: By) {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_candor-jepsen"));
+    let mut cluster = setup.found().await.unwrap();
     let plan = Plan {
+        by,
         results: 3_000,
         workers: 4,
         calm: Duration::from_secs(1),
         patience: Duration::from_mins(2),
     };
-    let report = run(&mut cluster, &plan).await.unwrap();
+    let report: Report = run(&mut cluster, &plan).await.unwrap();
     println!(
         "{} results followed in {:.1?}, the leader killed after {}; {} lookups, all misses; longest \
          without an answer to others {:.1?}",

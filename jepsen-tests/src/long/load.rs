@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use candor_client::{Client, Error, Fields, GetOptions, Lookup, SetItem, WaitFor};
 use candor_ledger::ids::RequestId;
+use clap::ValueEnum;
 use tokio::task::JoinSet;
 
 use crate::workload::{fields, is_excused};
@@ -28,7 +29,7 @@ const SET_TIMEOUT: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// What gets ask for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Asks {
     /// Results that were set: each get is a hit.
     #[default]

@@ -33,7 +33,7 @@ pub struct Checked {
 }
 
 /// One ledger as it was seen last, and what was acknowledged of it.
-pub(super) struct Checker<'p> {
+pub(crate) struct Checker<'p> {
     /// An auditor's replay, up to the newest checkpoint, if there is to be one.
     replay: Option<Replay<'p>>,
     replayed: usize,
@@ -43,7 +43,7 @@ pub(super) struct Checker<'p> {
 
 /// Entries that were settled, what they amount to, and what was acknowledged.
 #[derive(Clone)]
-pub(super) struct Past {
+pub(crate) struct Past {
     /// The fold, and its digest at each size.
     state: MemoryState,
     digests: Vec<StateDigest>,
@@ -54,7 +54,7 @@ pub(super) struct Past {
 
 impl<'p> Checker<'p> {
     /// Goes on from a past; with an audit of all of it, or without.
-    pub(super) fn new(policy: &'p Policy, past: Past, audits: bool) -> Self {
+    pub(crate) fn new(policy: &'p Policy, past: Past, audits: bool) -> Self {
         Self {
             replay: audits.then(|| Replay::new(policy)),
             replayed: 0,
@@ -64,7 +64,7 @@ impl<'p> Checker<'p> {
     }
 
     /// More requests were acknowledged.
-    pub(super) fn acknowledged(&mut self, more: Vec<Acknowledged>) {
+    pub(crate) fn acknowledged(&mut self, more: Vec<Acknowledged>) {
         self.past.acknowledged.extend(more);
     }
 
@@ -76,7 +76,7 @@ impl<'p> Checker<'p> {
     }
 
     /// Checks settled nodes.
-    pub(super) fn check(&mut self, cluster: &Cluster) -> anyhow::Result<Checked> {
+    pub(crate) fn check(&mut self, cluster: &Cluster) -> anyhow::Result<Checked> {
         let Same { files, .. } = cluster.same_ledgers()?;
         self.past.follow(cluster.lines(1)?)?;
         self.compare_notes(cluster)?;
@@ -94,7 +94,7 @@ impl<'p> Checker<'p> {
     }
 
     /// The verdict of the auditor's replay.
-    pub(super) fn finish(self) -> anyhow::Result<()> {
+    pub(crate) fn finish(self) -> anyhow::Result<()> {
         let Some(replay) = self.replay else {
             return Ok(());
         };
@@ -153,7 +153,7 @@ impl<'p> Checker<'p> {
 }
 
 impl Past {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let state = MemoryState::new();
         Self {
             digests: vec![state.digest()],

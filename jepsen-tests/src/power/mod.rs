@@ -32,7 +32,7 @@ pub use self::check::Checked;
 pub use self::control::Controls;
 
 use self::activity::Activity;
-use self::check::{Checker, Past};
+pub(crate) use self::check::{Checker, Past};
 
 /// Room for the ledgers of three nodes over many cuts and for the reserve that they keep free. The file
 /// behind it has holes.
@@ -311,7 +311,7 @@ impl Field {
 }
 
 /// Clients whose calls outlive a cut: their tries go on under one request id.
-fn clients(cluster: &Cluster) -> anyhow::Result<Vec<Client>> {
+pub(crate) fn clients(cluster: &Cluster) -> anyhow::Result<Vec<Client>> {
     let each = [("service-a", 1), ("service-b", 2), ("service-a", 3)];
     let each = each.map(|(actor, first)| {
         let settings = cluster.client_builder(actor, first)?;

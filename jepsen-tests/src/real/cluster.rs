@@ -286,12 +286,21 @@ impl Cluster {
     pub async fn ends(&mut self, node: u64) -> anyhow::Result<(Option<i32>, String)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = self.processes.ended(node)? {
-                return Ok((status.code(), log_end(&self.place(node).log)));
+            if let Some(ended) = self.ended(node)? {
+                return Ok(ended);
             }
             ensure!(Instant::now() < deadline, "node {node} still runs");
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// The same of a node that may have ended; `None` while it runs.
+    ///
+    /// # Errors
+    /// When it was not started.
+    pub fn ended(&mut self, node: u64) -> anyhow::Result<Option<(Option<i32>, String)>> {
+        let status = self.processes.ended(node)?;
+        Ok(status.map(|status| (status.code(), log_end(&self.place(node).log))))
     }
 
     /// A client of this principal with all nodes as endpoints, in order.

@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     /// Least entries in the ledger before nodes catch up; four files of 65,536 and more.
     #[arg(long, default_value_t = 2_000_000)]
     entries: u64,
+    /// What gets ask for until nodes catch up.
+    #[arg(long, default_value = "known")]
+    asks: Asks,
     /// Entries at which one node goes away.
     #[arg(long, default_value_t = 100_000)]
     absent_after: u64,
@@ -52,7 +55,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             entries: arguments.entries,
             workers: arguments.workers,
             pace: Pace {
-                asks: Asks::Known,
+                asks: arguments.asks,
                 batch: arguments.batch,
                 rest: Duration::ZERO,
             },

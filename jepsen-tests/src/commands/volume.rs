@@ -1,14 +1,17 @@
-//! `candor-jepsen supersede`: the figures of one run.
+//! `candor-jepsen volume`: the figures of one run.
 
 use std::time::Duration;
 
 use candor_jepsen::real::Setup;
-use candor_jepsen::supersede::{self, Plan, percentile};
+use candor_jepsen::volume::{self, By, Plan, percentile};
 use clap::Args;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Results of the model version.
+    /// What ends them.
+    #[arg(long, default_value = "supersession")]
+    by: By,
+    /// Results that end.
     #[arg(long, default_value_t = 100_000)]
     results: u64,
     /// Clients that get and set results of another model meanwhile.
@@ -22,16 +25,17 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut cluster = Setup::new(std::env::current_exe()?).found().await?;
     let plan = Plan {
+        by: arguments.by,
         results: arguments.results,
         workers: arguments.workers,
         calm: Duration::from_secs(arguments.calm_seconds),
         patience: Duration::from_hours(1),
     };
-    let report = supersede::run(&mut cluster, &plan).await?;
+    let report = volume::run(&mut cluster, &plan).await?;
     println!(
-        "{} results followed in {:.1?}, exactly one entry each; the leader killed after {}; {} lookups \
-         of them, all misses",
-        plan.results, report.took, report.at_kill, report.misses
+        "{} results ended by {:?} have exactly one entry each, {:.1?} after the first; the leader killed \
+         after {}; {} lookups of them behind it, all misses",
+        plan.results, plan.by, report.took, report.at_kill, report.misses
     );
     println!(
         "{} other clients, 7 gets to a sealed set; longest without an answer {:.1?}",

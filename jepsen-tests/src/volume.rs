@@ -1,7 +1,9 @@
-//! A model version with many results is superseded while others work, and its leader is killed.
+//! Many results end at once while others work, and the leader is killed: their model version is
+//! superseded, or they reach their deadlines.
 //!
-//! Checked: from the moment of the answer on no lookup finds a result of it; each result gets exactly
-//! one `cache.supersede`, read from the entries on disk; all nodes hold the same bytes.
+//! Checked: from the moment of the answer, or of the deadline by the ledger's time, no lookup finds one
+//! of them; each gets exactly one `cache.supersede` or `cache.expire`, read from the entries on disk; all
+//! nodes hold the same bytes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use candor_ledger::digest::{TaggedDigest, sha3_256};
 use candor_ledger::entry::{Body, Entry, Model, Subject, SupersedeBy};
 use candor_ledger::fingerprint::Fingerprint;
 use candor_ledger::ids::Seq;
+use candor_ledger::time::Micros;
+use clap::ValueEnum;
 use rand::RngExt as _;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -32,28 +36,42 @@ const PROBE: usize = 16;
 /// Results that others work on.
 const OTHERS: u64 = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Before results expire together, all are made: at a thousand a second, and then some.
+const LIFE_LEAST: Duration = Duration::from_secs(20);
+const LIFE_EACH: Duration = Duration::from_millis(1);
+
+/// What ends results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// `model.supersede` of the version they are of.
+    Supersession,
+    /// Their deadlines, all at nearly the same moment.
+    Expiry,
+}
 
 /// What is done.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Results of the model version.
+    /// What ends the results.
+    pub by: By,
+    /// Results that end.
     pub results: u64,
-    /// Clients that work on results of another model meanwhile.
+    /// Clients that work on other results meanwhile.
     pub workers: u64,
     /// How long these work alone, before and after.
     pub calm: Duration,
-    /// How long everything may take behind the supersession.
+    /// How long everything may take behind the end.
     pub patience: Duration,
 }
 
 /// What was seen.
 #[derive(Debug)]
 pub struct Report {
-    /// From the answer to the last result's entry.
+    /// From the answer, or the deadline, to the last result's entry.
     pub took: Duration,
     /// Results that had their entry when the leader was killed.
     pub at_kill: u64,
-    /// Lookups of superseded results, all of them misses.
+    /// Lookups of ended results, all of them misses.
     pub misses: u64,
     /// Other operations: before, during, after.
     pub others: [Vec<Duration>; 3],
@@ -76,42 +94,63 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     let [first, ..] = clients.as_slice() else {
         bail!("three clients were made")
     };
-    make_results(&clients, plan.results).await?;
+    let deadline = Instant::now() + LIFE_LEAST + LIFE_EACH * u32::try_from(plan.results)?;
+    let lifetime = Lifetime {
+        by: plan.by,
+        deadline,
+    };
+    make_results(&clients, plan.results, lifetime).await?;
     for number in 0..OTHERS {
         first.set_attested(&other(number), "other", TTL).await?;
     }
 
     let others = Others::start(&clients, plan.workers);
     tokio::time::sleep(plan.calm).await;
-    let asked = Instant::now();
-    let (from, to) = (model("1"), model("2"));
-    let options = ChangeOptions {
-        wait_for: Some(WaitFor::Committed),
-        ..ChangeOptions::default()
+    let (asked, began, behind) = match plan.by {
+        By::Supersession => {
+            let asked = Instant::now();
+            let cause = supersede(first).await?;
+            (asked, Instant::now(), cause.0 + 1)
+        }
+        By::Expiry => {
+            ensure!(
+                Instant::now() < deadline,
+                "results expired while they were made"
+            );
+            let behind = cluster.status(cluster.leader().await?).await?.ledger_size;
+            tokio::time::sleep_until(deadline).await;
+            (deadline, deadline, behind)
+        }
     };
-    let recorded = first.supersede_model(&from, &to, "the weights were wrong", options);
-    let cause = recorded.await?.seq();
-    let began = Instant::now();
-    let probing = Probing::start(&clients, plan.results);
+    let ended = Ended {
+        by: plan.by,
+        behind,
+        results: plan.results,
+    };
+    let probing = Probing::start(&clients, ended);
 
     // 1. A third of the way its leader dies.
     let leader = cluster.leader().await?;
     let watched = cluster.nodes().find(|node| *node != leader);
     let watched = watched.context("a cluster has more nodes than its leader")?;
     let third = plan.results / 3;
-    let at_kill = followed(cluster, watched, (cause, third), plan.patience).await?;
+    let at_kill = ended
+        .followed(cluster, watched, third, plan.patience)
+        .await?;
     cluster.kill(leader)?;
     cluster.start(leader).await?;
 
     // 2. Others finish the work.
-    followed(cluster, watched, (cause, plan.results), plan.patience).await?;
+    ended
+        .followed(cluster, watched, plan.results, plan.patience)
+        .await?;
     let done = Instant::now();
     let misses = probing.finish().await?;
     tokio::time::sleep(plan.calm).await;
     let (others, longest) = others.finish((asked, done)).await?;
     cluster.settle().await?;
     let same = cluster.same_ledgers()?;
-    check_entries(&cluster.entries(leader)?, cause, plan.results)?;
+    ended.check_entries(&cluster.entries(leader)?)?;
     Ok(Report {
         took: done - began,
         at_kill,
@@ -128,14 +167,45 @@ pub fn percentile(sorted: &[Duration], percent: usize) -> Duration {
     sorted.get(index).copied().unwrap_or_default()
 }
 
-async fn make_results(clients: &[Arc<Client>], results: u64) -> anyhow::Result<()> {
+async fn supersede(client: &Client) -> anyhow::Result<Seq> {
+    let (from, to) = (model("1"), model("2"));
+    let options = ChangeOptions {
+        wait_for: Some(WaitFor::Committed),
+        ..ChangeOptions::default()
+    };
+    let recorded = client.supersede_model(&from, &to, "the weights were wrong", options);
+    Ok(recorded.await?.seq())
+}
+
+/// How long results are to live.
+#[derive(Clone, Copy)]
+struct Lifetime {
+    by: By,
+    deadline: Instant,
+}
+
+impl Lifetime {
+    fn from_now(self) -> Duration {
+        match self.by {
+            By::Supersession => TTL,
+            By::Expiry => self.deadline.saturating_duration_since(Instant::now()),
+        }
+    }
+}
+
+async fn make_results(
+    clients: &[Arc<Client>],
+    results: u64,
+    lifetime: Lifetime,
+) -> anyhow::Result<()> {
     let mut loaders = Vec::new();
     for (loader, client) in (0..LOADERS).zip(clients.iter().cycle().cloned()) {
         loaders.push(tokio::spawn(async move {
             let mut from = loader * BATCH;
             while from < results {
                 let until = results.min(from + BATCH);
-                let items = (from..until).map(|number| SetItem::new(&result(number), "old", TTL));
+                let ttl = lifetime.from_now();
+                let items = (from..until).map(|number| SetItem::new(&result(number), "old", ttl));
                 let items = items.collect::<Result<Vec<_>, _>>()?;
                 let timeout = Some(Duration::from_secs(50));
                 for made in client
@@ -155,83 +225,108 @@ async fn make_results(clients: &[Arc<Client>], results: u64) -> anyhow::Result<(
     Ok(())
 }
 
-/// Waits until so many results have followed on a node, and says how many have.
-async fn followed(
-    cluster: &Cluster,
-    node: u64,
-    (cause, want): (Seq, u64),
-    patience: Duration,
-) -> anyhow::Result<u64> {
-    let deadline = Instant::now() + patience;
-    let (mut next, mut count) = (cause.0 + 1, 0);
-    loop {
-        let operator = cluster.operator(node)?;
-        // A page that is not answered, as in an election, is asked for again.
-        if let Ok(page) = operator.list_entries(next).await {
-            for line in &page.entries {
-                let entry = Entry::parse(line)?;
-                next += 1;
-                count += u64::from(follows(&entry, cause).is_some());
+/// Results that have ended.
+#[derive(Clone, Copy)]
+struct Ended {
+    by: By,
+    /// The first place where an entry of an end may stand.
+    behind: u64,
+    results: u64,
+}
+
+impl Ended {
+    /// Waits until so many results have followed on a node, and says how many have.
+    async fn followed(
+        self,
+        cluster: &Cluster,
+        node: u64,
+        want: u64,
+        patience: Duration,
+    ) -> anyhow::Result<u64> {
+        let deadline = Instant::now() + patience;
+        let (mut next, mut count) = (self.behind, 0);
+        loop {
+            let operator = cluster.operator(node)?;
+            // A page that is not answered, as in an election, is asked for again.
+            if let Ok(page) = operator.list_entries(next).await {
+                for line in &page.entries {
+                    let entry = Entry::parse(line)?;
+                    next += 1;
+                    count += u64::from(self.follows(&entry).is_some());
+                }
+                if count >= want {
+                    return Ok(count);
+                }
+                if next < page.size {
+                    continue;
+                }
             }
-            if count >= want {
-                return Ok(count);
+            ensure!(
+                Instant::now() < deadline,
+                "{count} of {want} results followed"
+            );
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The result of which this is the entry of its end.
+    fn follows(self, entry: &Entry) -> Option<Fingerprint> {
+        let is_end = match (&entry.body, self.by) {
+            (Body::Supersede(body), By::Supersession) => {
+                matches!(&body.by, SupersedeBy::Model { cause, .. } if cause.0 + 1 == self.behind)
             }
-            if next < page.size {
+            (Body::Expire(_), By::Expiry) => true,
+            _ => false,
+        };
+        match entry.subject {
+            Subject::Fingerprint(fingerprint) if is_end => Some(fingerprint),
+            _ => None,
+        }
+    }
+
+    /// Each result follows exactly once, and none is served behind its end.
+    fn check_entries(self, entries: &[Entry]) -> anyhow::Result<()> {
+        let mut times: BTreeMap<Fingerprint, (u64, Micros)> = BTreeMap::new();
+        for number in 0..self.results {
+            let fingerprint = result(number).to_fingerprint_fields()?.fingerprint();
+            times.insert(fingerprint, (0, Micros::MAX));
+        }
+        for entry in entries {
+            let followed = self.follows(entry).is_some();
+            let Subject::Fingerprint(about) = &entry.subject else {
                 continue;
+            };
+            let Some((times, deadline)) = times.get_mut(about) else {
+                ensure!(!followed, "a result of another model followed");
+                continue;
+            };
+            *times += u64::from(followed);
+            match &entry.body {
+                Body::Write(write) => *deadline = entry.time.plus_millis(write.ttl_ms),
+                Body::ReadHit(_) => {
+                    let late = match self.by {
+                        By::Supersession => entry.seq.0 >= self.behind,
+                        By::Expiry => entry.time >= *deadline,
+                    };
+                    ensure!(!late, "entry {} served a result behind its end", entry.seq);
+                }
+                _ => {}
             }
         }
-        ensure!(
-            Instant::now() < deadline,
-            "{count} of {want} results followed"
-        );
-        tokio::time::sleep(LOOK_EVERY).await;
+        let wrong = times.values().filter(|(times, _)| *times != 1).count();
+        ensure!(wrong == 0, "{wrong} results did not follow exactly once");
+        Ok(())
     }
 }
 
-fn follows(entry: &Entry, cause: Seq) -> Option<Fingerprint> {
-    let Body::Supersede(body) = &entry.body else {
-        return None;
-    };
-    let SupersedeBy::Model { cause: named, .. } = &body.by else {
-        return None;
-    };
-    match entry.subject {
-        Subject::Fingerprint(fingerprint) if *named == cause => Some(fingerprint),
-        _ => None,
-    }
-}
-
-/// Each result follows exactly once, and none is served behind the supersession.
-fn check_entries(entries: &[Entry], cause: Seq, results: u64) -> anyhow::Result<()> {
-    let mut times: BTreeMap<Fingerprint, u64> = BTreeMap::new();
-    for number in 0..results {
-        let fingerprint = result(number).to_fingerprint_fields()?.fingerprint();
-        times.insert(fingerprint, 0);
-    }
-    for entry in entries {
-        if let Some(fingerprint) = follows(entry, cause) {
-            let times = times.get_mut(&fingerprint);
-            *times.context("a result of another model followed")? += 1;
-        }
-        if let (Subject::Fingerprint(fingerprint), Body::ReadHit(_)) = (&entry.subject, &entry.body)
-        {
-            let late = times.contains_key(fingerprint) && entry.seq > cause;
-            ensure!(!late, "entry {} served a superseded result", entry.seq);
-        }
-    }
-    let wrong = times.values().filter(|times| **times != 1).count();
-    ensure!(wrong == 0, "{wrong} results did not follow exactly once");
-    Ok(())
-}
-
-/// Lookups of superseded results, from the first moment to the last.
+/// Lookups of ended results, from the first moment to the last.
 struct Probing {
     stop: Arc<AtomicBool>,
     task: JoinHandle<anyhow::Result<u64>>,
 }
 
 impl Probing {
-    fn start(clients: &[Arc<Client>], results: u64) -> Self {
+    fn start(clients: &[Arc<Client>], ended: Ended) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, clients) = (Arc::clone(&stop), clients.to_vec());
         let task = tokio::spawn(async move {
@@ -240,7 +335,7 @@ impl Probing {
                 if stopped.load(Ordering::SeqCst) {
                     break;
                 }
-                misses += probe(client, results).await?;
+                misses += probe(client, ended).await?;
             }
             Ok(misses)
         });
@@ -253,10 +348,10 @@ impl Probing {
     }
 }
 
-async fn probe(client: &Client, results: u64) -> anyhow::Result<u64> {
+async fn probe(client: &Client, ended: Ended) -> anyhow::Result<u64> {
     let fields: Vec<_> = {
         let mut rng = rand::rng();
-        let numbers = (0..PROBE).map(|_| rng.random_range(0..results));
+        let numbers = (0..PROBE).map(|_| rng.random_range(0..ended.results));
         numbers.map(result).collect()
     };
     let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
@@ -267,6 +362,8 @@ async fn probe(client: &Client, results: u64) -> anyhow::Result<u64> {
     for answer in client.get_batch(&asked, GetOptions::default()).await? {
         match answer {
             Ok(Lookup::Miss(_)) => misses += 1,
+            // Deadlines are some milliseconds apart: the entries tell which hit came too late.
+            Ok(Lookup::Hit(_)) if ended.by == By::Expiry => {}
             Ok(Lookup::Hit(_)) => bail!("a superseded result was served"),
             Err(error) if is_excused(&error) => {}
             Err(error) => return Err(error.into()),

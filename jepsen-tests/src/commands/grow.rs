@@ -10,7 +10,7 @@ use candor_jepsen::workload::fields;
 use candor_node::config::{StateEngine, StateSection};
 use clap::Args;
 
-use crate::growth;
+use super::state;
 
 /// Its walk over the state fills the engine's cache, which single new subjects never ask: passes this often
 /// bring memory to where it stays before it is held against anything.
@@ -80,8 +80,8 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     })?;
     print(&cluster, &strain, &grown)?;
     println!("\ndecide alone, on the state that node 1 has grown:");
-    let (_, _, fold) = growth::open_all(&cluster.folder(1), &state)?;
-    growth::latencies(&fold, grown.subjects, |number| {
+    let (_, _, fold) = state::open_all(&cluster.folder(1), &state)?;
+    state::latencies(&fold, grown.subjects, |number| {
         Ok(fields(&new_name(number))
             .to_fingerprint_fields()?
             .fingerprint())
@@ -120,7 +120,7 @@ fn print(cluster: &Cluster, strain: &Strain, grown: &Grown) -> anyhow::Result<()
         grown.purges
     );
     for (node, before, after) in &grown.flat {
-        let state = growth::disk_mib(&cluster.folder(*node).join("state"))? << 20;
+        let state = state::disk_mib(&cluster.folder(*node).join("state"))? << 20;
         println!(
             "| node {node}: most memory until three tenths of the entries, and afterwards | {} and {} MiB: {} %; state on disk {} bytes a subject |",
             mib(*before),
