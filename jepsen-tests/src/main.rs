@@ -10,6 +10,9 @@ mod commands;
 
 use commands::{bench, full, grow, long, power, state, volume};
 
+#[global_allocator]
+static ALLOCATOR: candor_node::process::Allocator = candor_node::process::Allocator;
+
 /// Load and faults for a Candor cluster.
 #[derive(Parser)]
 #[command(name = "candor-jepsen", version)]

@@ -11,6 +11,12 @@ use crate::env::real::RealEnv;
 use crate::node::NodeError;
 use crate::principal::{Tokens, TokensError};
 
+/// The allocator of a program that runs a node, for its `#[global_allocator]`.
+///
+/// What a node holds comes and goes on other threads than it was made on; the C library's arenas keep
+/// half as much again of it for ever.
+pub use tikv_jemallocator::Jemalloc as Allocator;
+
 /// Why a node's process does not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {

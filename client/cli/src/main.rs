@@ -26,6 +26,10 @@ mod session;
 mod span;
 mod trace;
 
+#[cfg(feature = "server")]
+#[global_allocator]
+static ALLOCATOR: candor_node::process::Allocator = candor_node::process::Allocator;
+
 fn main() -> ExitCode {
     let arguments = commands::Arguments::parse();
     let output = arguments.output;
