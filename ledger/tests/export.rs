@@ -11,10 +11,8 @@ use std::collections::BTreeMap;
 
 use candor_ledger::digest::sha3_256;
 use candor_ledger::entry::Subject;
-use candor_ledger::export::check::{Bound, ExportCheck, ExportQuestion, ExportReport};
-use candor_ledger::export::{
-    DIGESTED_FILES, ENTRIES_FILE, EXPORT_FILE, Export, hidden_line, parse_hidden,
-};
+use candor_ledger::export::check::{Bound, ExportQuestion, ExportReport};
+use candor_ledger::export::{ENTRIES_FILE, EXPORT_FILE, Export, hidden_line, parse_hidden};
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::policy::Policy;
 use candor_ledger::time::Micros;
@@ -23,10 +21,13 @@ use candor_ledger::verify::{Outcome, Verdict};
 
 #[path = "common/pack.rs"]
 mod pack;
+#[path = "common/reader.rs"]
+mod reader;
 #[path = "common/sample.rs"]
 mod sample;
 
 use pack::{Folder, pack};
+use reader::check;
 use sample::{ORIGIN, Sample, TENANT, fingerprint};
 
 const OTHER: &str = "globex";
@@ -49,22 +50,6 @@ fn story() -> Sample {
         sample.seal();
     }
     sample
-}
-
-/// As the auditor's tool reads a folder; `None` where it is not readable as an export.
-fn check(folder: &Folder, policy: &Policy, question: &ExportQuestion) -> Option<ExportReport> {
-    let export = Export::parse(&folder[EXPORT_FILE]).ok()?;
-    let mut check = ExportCheck::new(export, policy);
-    for name in DIGESTED_FILES {
-        check.push_file(name, &folder[name]);
-    }
-    let lines = folder[ENTRIES_FILE].strip_suffix(b"\n")?;
-    for line in lines.split(|byte| *byte == b'\n') {
-        if !check.push_line(line) {
-            break;
-        }
-    }
-    Some(check.finish(question))
 }
 
 fn checked(folder: &Folder, sample: &Sample) -> ExportReport {
@@ -230,9 +215,19 @@ fn an_export_of_something_else_and_one_of_other_keys_are_refused_by_name() {
     let report = check(&folder, &others, &ExportQuestion::default()).unwrap();
     assert_eq!(report.outcome, Outcome::PolicyNotMet, "{report:#?}");
     assert_ne!(report.tests.tamper_evident.verdict, Verdict::Proved);
-    // A pin of the auditor's inside the range.
+    // A pin of the auditor's inside the range, its ends included.
     let root = |of: &Sample, size| candor_ledger::tree::root_at(&of.nodes, TreeSize(size)).unwrap();
-    for (size, of, code) in [(11, 11, None), (11, 12, Some("history-rewritten"))] {
+    let rewritten = Some("history-rewritten");
+    for (size, of, code) in [
+        (11, 11, None),
+        (11, 12, rewritten),
+        // Where the export before this one may have ended.
+        (4, 4, None),
+        (4, 5, rewritten),
+        (21, 21, None),
+        (21, 20, rewritten),
+        (3, 4, None),
+    ] {
         let pin = format!("pin {ORIGIN} {size} {}\n", root(&sample, of));
         let policy = Policy::parse(&(sample.policy().to_text() + &pin)).unwrap();
         let report = check(&folder, &policy, &ExportQuestion::default()).unwrap();

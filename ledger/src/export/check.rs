@@ -148,7 +148,7 @@ impl<'p> ExportCheck<'p> {
                 findings.push(finding);
             })
             .ok();
-        Self {
+        let mut check = Self {
             policy,
             export,
             note: Vec::new(),
@@ -166,7 +166,10 @@ impl<'p> ExportCheck<'p> {
             findings,
             broken_rules: Vec::new(),
             caveats: Vec::new(),
-        }
+        };
+        // The range before this one may have ended here, under a checkpoint that was pinned.
+        check.compare_pins();
+        check
     }
 
     /// Takes one of the files that `export.json` names by their digests.
@@ -341,15 +344,26 @@ impl<'p> ExportCheck<'p> {
             return;
         };
         frontier.push(leaf);
+        self.compare_pins();
+    }
+
+    /// Holds the tree so far against what the policy pins of it.
+    fn compare_pins(&mut self) {
+        let Some(frontier) = &self.frontier else {
+            return;
+        };
         let (size, origin) = (frontier.size(), &self.export.origin);
+        let Some(last) = size.last() else {
+            return;
+        };
         let here = |pin: &&crate::policy::Pin| pin.size == size && pin.origin == *origin;
         for pin in self.policy.pins().iter().filter(here) {
             self.compared = true;
             let root = frontier.root();
             if pin.root != root {
                 let problem = format!("at size {size} the policy pins another root");
-                let (code, seq) = ("history-rewritten", Seq(size.0 - 1));
-                let finding = Finding::at(Fault::Tampered, code, seq, problem);
+                let code = "history-rewritten";
+                let finding = Finding::at(Fault::Tampered, code, last, problem);
                 self.findings.push(finding.but(pin.root, root));
             }
         }
@@ -369,7 +383,7 @@ fn unreadable(seq: Seq, error: &EntryError) -> Finding {
     Finding::at(fault, code, seq, quoted(&error.to_string()))
 }
 
-/// The entry of a receipt under this very checkpoint, or what is wrong with it.
+/// Entry 0 of a receipt under this very checkpoint, or what is wrong with it.
 fn receipt_entry(receipt: &[u8], note: &[u8], checkpoint: &CheckedNote) -> Result<Entry, String> {
     let receipt = Receipt::parse(receipt).map_err(|error| error.to_string())?;
     if receipt.note().encode().as_bytes() != note {
@@ -382,5 +396,10 @@ fn receipt_entry(receipt: &[u8], note: &[u8], checkpoint: &CheckedNote) -> Resul
     let (size, root) = (checkpoint.size, &checkpoint.root);
     verify_inclusion(&leaf, proof.index, size, &proof.path, root)
         .map_err(|error| error.to_string())?;
-    Entry::parse(&receipt.entry).map_err(|error| error.to_string())
+    let entry = Entry::parse(&receipt.entry).map_err(|error| error.to_string())?;
+    // A log that lies may have committed another entry of this kind further on.
+    if (proof.index, entry.seq) != (Seq(0), Seq(0)) {
+        return Err(format!("it is of entry {}, not of the first", proof.index));
+    }
+    Ok(entry)
 }
