@@ -16,9 +16,12 @@ use candor_ledger::evidence::{Claim, Evidence};
 use candor_ledger::ids::Seq;
 use serde_json::Value;
 
+#[path = "common/python.rs"]
+mod python;
 #[path = "common/sample.rs"]
 mod sample;
 
+use python::python;
 use sample::{Sample, TENANT, fingerprint};
 
 #[test]
@@ -106,15 +109,4 @@ fn run(python: &str, evidence: &Path, policy: &Path) -> Output {
         .args([evidence, policy])
         .output()
         .unwrap()
-}
-
-/// `None`, with a word about it, where there is no such Python and nobody demands one.
-fn python() -> Option<String> {
-    let python = std::env::var("CANDOR_PYTHON").ok();
-    let demanded = std::env::var_os("CI").is_some();
-    assert!(python.is_some() || !demanded, "CI must set CANDOR_PYTHON");
-    if python.is_none() {
-        eprintln!("not run: CANDOR_PYTHON names no Python with cryptography and slh-dsa");
-    }
-    python
 }
