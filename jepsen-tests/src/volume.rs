@@ -37,7 +37,7 @@ const PROBE: usize = 16;
 const OTHERS: u64 = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Before results expire together, all are made: at a thousand a second, and then some.
-const LIFE_LEAST: Duration = Duration::from_secs(20);
+const LIFE_LEAST: Duration = Duration::from_secs(30);
 const LIFE_EACH: Duration = Duration::from_millis(1);
 
 /// What ends results.

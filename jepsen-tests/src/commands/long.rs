@@ -78,9 +78,10 @@ fn print(plan: &Plan, report: &Report) {
     let mib = |bytes: u64| bytes >> 20;
     println!("\n| what | seen |\n| --- | --- |");
     println!(
-        "| sustained load | {:.0?}: {} gets and {} sealed sets acknowledged, {} unanswered; {} entries, {} a second |",
+        "| sustained load | {:.0?}: {} hits, {} misses and {} sealed sets acknowledged, {} unanswered; {} entries, {} a second |",
         report.sustained,
         report.counts.gets,
+        report.counts.misses,
         report.counts.sets,
         report.counts.unanswered,
         report.entries,
@@ -112,8 +113,9 @@ fn print(plan: &Plan, report: &Report) {
     }
     let all = &report.counts_in_all;
     println!(
-        "| acknowledged and present | {} gets and {} sets, {} entries found, one each, and {} more of gets sent again; {} entries of {} requests without an answer, {} of the log itself; {} in all |",
+        "| acknowledged and present | {} hits, {} misses and {} sets, {} entries found, one each, and {} more of gets sent again; {} entries of {} requests without an answer, {} of the log itself; {} in all |",
         all.gets,
+        all.misses,
         all.sets,
         report.counted.acknowledged,
         report.counted.again,
