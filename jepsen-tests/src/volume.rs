@@ -185,7 +185,7 @@ struct Lifetime {
 }
 
 impl Lifetime {
-    fn from_now(self) -> Duration {
+    fn left(self) -> Duration {
         match self.by {
             By::Supersession => TTL,
             By::Expiry => self.deadline.saturating_duration_since(Instant::now()),
@@ -204,7 +204,7 @@ async fn make_results(
             let mut from = loader * BATCH;
             while from < results {
                 let until = results.min(from + BATCH);
-                let ttl = lifetime.from_now();
+                let ttl = lifetime.left();
                 let items = (from..until).map(|number| SetItem::new(&result(number), "old", ttl));
                 let items = items.collect::<Result<Vec<_>, _>>()?;
                 let timeout = Some(Duration::from_secs(50));

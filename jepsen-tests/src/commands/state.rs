@@ -169,7 +169,9 @@ fn grow(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         "state on disk: {} bytes a subject",
         bytes / arguments.subjects.max(1)
     );
-    latencies(&fold, arguments.subjects, fingerprint)?;
+    latencies(&fold, arguments.subjects, |subject| {
+        Ok(fingerprint(subject))
+    })?;
     println!("{GROWN}");
     std::thread::sleep(Duration::from_hours(1));
     Ok(())
@@ -178,7 +180,7 @@ fn grow(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
 fn open(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     let (ledger, _, fold) = arguments.open(folder)?;
     let subjects = subjects_in(ledger.size());
-    latencies(&fold, subjects, fingerprint)?;
+    latencies(&fold, subjects, |subject| Ok(fingerprint(subject)))?;
     println!(
         "{subjects} subjects: {} MiB resident after that",
         rss_mib()?
@@ -256,7 +258,11 @@ fn apply(
     }
     let stamp = stamp(subjects.start);
     for subject in subjects {
-        items.push(get(subject, fingerprint, stamp.time)?);
+        items.push(get(
+            subject,
+            |subject| Ok(fingerprint(subject)),
+            stamp.time,
+        )?);
     }
     let decision = decide(&*fold.read(), &stamp, &items, false)?;
     let lines: Vec<&[u8]> = decision.entries.iter().map(|(_, line)| &line[..]).collect();
@@ -345,7 +351,7 @@ fn get(
     }))
 }
 
-fn fingerprint(subject: u64) -> anyhow::Result<Fingerprint> {
+fn fingerprint(subject: u64) -> Fingerprint {
     let prompt_hash = TaggedDigest::sha3(sha3_256(&subject.to_be_bytes())).to_string();
     let fields = FingerprintFields::Exact(ExactFields {
         model_name: "gpt-4-0613".to_owned(),
@@ -357,7 +363,7 @@ fn fingerprint(subject: u64) -> anyhow::Result<Fingerprint> {
         hardware_class: "a100-80gb".to_owned(),
         parameters: "{}".to_owned(),
     });
-    Ok(fields.fingerprint())
+    fields.fingerprint()
 }
 
 fn genesis() -> anyhow::Result<Genesis> {

@@ -59,28 +59,28 @@ type Crime = fn(&mut Sample);
 const CRIMES: [(&str, Crime); 31] = [
     ("nothing", |_| ()),
     ("time goes back", |s| {
-        push_changed(s, |e| e.time = Micros(e.time.0 - 10_000))
+        push_changed(s, |e| e.time = Micros(e.time.0 - 10_000));
     }),
     ("a prev of another entry", |s| {
-        push_changed(s, |e| e.prev = ChainHash::of(b"x"))
+        push_changed(s, |e| e.prev = ChainHash::of(b"x"));
     }),
     ("a seq too high", |s| {
-        push_changed(s, |e| e.seq = Seq(e.seq.0 + 1))
+        push_changed(s, |e| e.seq = Seq(e.seq.0 + 1));
     }),
     ("an ordinal too high", |s| push_changed(s, |e| e.n += 1)),
     ("an ordinal twice", |s| push_changed(s, |e| e.n -= 1)),
     ("ordinal 0", |s| push_changed(s, |e| e.n = 0)),
     ("ordinal 1 again", |s| {
-        push_changed(s, |e| (e.n, e.subject_prev) = (1, None))
+        push_changed(s, |e| (e.n, e.subject_prev) = (1, None));
     }),
     ("a link to nothing", |s| {
-        push_changed(s, |e| e.subject_prev = None)
+        push_changed(s, |e| e.subject_prev = None);
     }),
     ("a link to itself", |s| {
-        push_changed(s, |e| e.subject_prev = Some(e.seq))
+        push_changed(s, |e| e.subject_prev = Some(e.seq));
     }),
     ("a link too far back", |s| {
-        push_changed(s, |e| e.subject_prev = Some(WRITE))
+        push_changed(s, |e| e.subject_prev = Some(WRITE));
     }),
     ("a hole, and a link to another's entry", |s| {
         s.write("third?", b"in between");
@@ -106,16 +106,16 @@ const CRIMES: [(&str, Crime); 31] = [
         s.push(TENANT, subject("never"), hit_body(s));
     }),
     ("a hit on a later write", |s| {
-        push_hit(s, |e| write_seq(e, 99))
+        push_hit(s, |e| write_seq(e, 99));
     }),
     ("a hit on another's write", |s| {
-        push_hit(s, |e| write_seq(e, OF_ANOTHER))
+        push_hit(s, |e| write_seq(e, OF_ANOTHER));
     }),
     ("a hit with another version", |s| {
-        push_hit(s, |e| version(e, 7))
+        push_hit(s, |e| version(e, 7));
     }),
     ("a hit too late", |s| {
-        push_changed(s, |e| e.time = Micros(e.time.0 + 3_600_000_000))
+        push_changed(s, |e| e.time = Micros(e.time.0 + 3_600_000_000));
     }),
     ("a hit after a revocation", |s| {
         s.revoke(WRITE);
@@ -167,7 +167,7 @@ const CRIMES: [(&str, Crime); 31] = [
         );
     }),
     ("a checkpoint over no seal", |s| {
-        s.keep_checkpoint(TreeSize(HIT + 1), &[1, 2, 3])
+        s.keep_checkpoint(TreeSize(HIT + 1), &[1, 2, 3]);
     }),
     ("a seal of another key set", |s| {
         let seal = Seal {

@@ -173,19 +173,19 @@ type Change = fn(&mut Export);
 const CHANGES_OF_EXPORT: [(&str, Change); 13] = [
     ("another origin", |e| e.origin.push('x')),
     ("no tenant", |e| e.tenant.clear()),
-    ("another tenant", |e| e.tenant = "initech".to_owned()),
+    ("another tenant", |e| "initech".clone_into(&mut e.tenant)),
     ("from earlier", |e| e.from = Seq(e.from.0.saturating_sub(1))),
     ("from later", |e| e.from = Seq(e.from.0 + 1)),
     ("to earlier", |e| e.to = Seq(e.to.0.saturating_sub(1))),
     ("to later", |e| e.to = Seq(e.to.0 + 1)),
     ("a greater size", |e| e.size = TreeSize(e.size.0 + 1)),
     ("a shorter path", |e| {
-        e.path.truncate(e.path.len().saturating_sub(1))
+        e.path.truncate(e.path.len().saturating_sub(1));
     }),
     ("a longer path", |e| e.path.push(leaf_hash(b"x"))),
     ("the path the wrong way round", |e| e.path.reverse()),
     ("a shorter frontier", |e| {
-        e.frontier.truncate(e.frontier.len().saturating_sub(1))
+        e.frontier.truncate(e.frontier.len().saturating_sub(1));
     }),
     ("the frontier the wrong way round", |e| e.frontier.reverse()),
 ];
