@@ -1,0 +1,67 @@
+//! The run did what it was planned to do: a run in which nothing could go wrong shows nothing.
+
+use std::collections::BTreeMap;
+
+use super::{Judgement, Notes, Run};
+use crate::history::{F, Step, What};
+
+/// As named in results.
+pub(super) const NAME: &str = "coverage";
+
+/// Judges a run.
+pub(super) fn judge(run: &Run) -> Judgement {
+    let mut notes = Notes::default();
+    let (demands, mut ok, mut by_f) = (&run.plan.demands, 0, BTreeMap::<F, u64>::new());
+    for operation in run.all().iter().filter(|one| one.answer().is_some()) {
+        notes.saw();
+        ok += 1;
+        *by_f.entry(operation.asked.f()).or_default() += 1;
+    }
+    let mut want = |what: &str, want: u64, got: u64| {
+        notes.demand(got >= want, || {
+            format!("{got} answers {what}, planned were {want}")
+        });
+    };
+    want("in all", demands.ok, ok);
+    for f in F::ALL {
+        let got = by_f.get(&f).copied().unwrap_or_default();
+        want(&format!("to `{}`", f.as_str()), demands.of(f), got);
+    }
+    let during = during(run);
+    for (fault, least) in &demands.ok_during {
+        let got = during.get(fault.as_str()).copied();
+        match got {
+            None => notes.violated(format!("fault `{fault}` never happened")),
+            Some(got) => notes.demand(got >= *least, || {
+                format!("{got} answers during `{fault}`, planned were {least}")
+            }),
+        }
+    }
+    let unknown = |name: &&String| !F::ALL.iter().any(|f| f.as_str() == **name);
+    if let Some(name) = demands.ok_of.keys().find(unknown) {
+        notes.doubted(format!("the plan demands `{name}`, which is no operation"));
+    }
+    notes.close(NAME, "answers")
+}
+
+/// Answers to what was asked while each fault lasted.
+fn during(run: &Run) -> BTreeMap<&str, u64> {
+    let mut lasts: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut answers: BTreeMap<&str, u64> = BTreeMap::new();
+    let asked: BTreeMap<u64, bool> = run
+        .all()
+        .iter()
+        .map(|one| (one.index, one.answer().is_some()))
+        .collect();
+    for event in &run.history.events {
+        if let What::Fault(fault) = &event.what {
+            lasts.insert(&fault.name, fault.step == Step::Start);
+            answers.entry(&fault.name).or_default();
+        } else if asked.get(&event.index) == Some(&true) {
+            for (name, _) in lasts.iter().filter(|(_, lasts)| **lasts) {
+                *answers.entry(name).or_default() += 1;
+            }
+        }
+    }
+    answers
+}

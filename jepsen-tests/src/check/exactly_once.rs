@@ -1,0 +1,195 @@
+//! L10, L11: a request takes effect once, and nothing takes effect without a request.
+//!
+//! 1. Of one id, a change stands in one entry, and every answer to it names that entry; a lookup has an
+//!    entry for each try.
+//! 2. A call that failed has none.
+//! 3. Every entry of the run's actors is some call's: by its id, or, because the SDK tells no ids of calls
+//!    without an answer, as the one of a call that is unknown and asked just this. More such entries than
+//!    such calls are entries that nobody asked for.
+//!
+//! Not seen: a change under a second id by a client that replaced the first in doubt, while other calls
+//! that ask the same are unknown.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::record::Record;
+use super::words;
+use super::{Judgement, Notes, Run};
+use crate::history::{Asked, F, Operation, Outcome};
+
+/// As named in results.
+pub(super) const NAME: &str = "exactly_once";
+
+/// Judges a run.
+pub(super) fn judge(run: &Run) -> Judgement {
+    let mut notes = Notes::default();
+    if run.operations.is_err() {
+        notes.doubted("the history is malformed".to_owned());
+        return notes.close(NAME, "entries");
+    }
+    let requests = requests(run, &mut notes);
+    for (id, records) in &requests {
+        once(id, records, &mut notes);
+    }
+    answers(run.all(), &mut notes);
+    failures(run.all(), &requests, &mut notes);
+    phantoms(run.all(), &requests, &mut notes);
+    notes.close(NAME, "entries")
+}
+
+type Requests<'a> = BTreeMap<&'a str, Vec<&'a Record>>;
+
+/// The entries of the run's actors, by id.
+fn requests<'a>(run: &'a Run, notes: &mut Notes) -> Requests<'a> {
+    let mut requests = Requests::new();
+    for record in run.ledger().iter().filter(|one| !one.is_of_the_log()) {
+        let actor = record.str("actor").unwrap_or_default();
+        if !run.plan.actors.iter().any(|known| known == actor) {
+            continue;
+        }
+        notes.saw();
+        match record.request() {
+            Some(id) => requests.entry(id).or_default().push(record),
+            None => notes.violated(format!("entry {:?} of `{actor}` has no id", record.seq())),
+        }
+    }
+    requests
+}
+
+fn once(id: &str, records: &[&Record], notes: &mut Notes) {
+    let changes = records.iter().filter(|one| one.is_change()).count();
+    let places = || {
+        records
+            .iter()
+            .filter_map(|one| one.seq())
+            .collect::<Vec<_>>()
+    };
+    notes.demand(changes <= 1, || {
+        format!(
+            "request {id} took effect {changes} times, in entries {:?}",
+            places()
+        )
+    });
+    notes.demand(changes == 0 || records.len() == changes, || {
+        format!(
+            "request {id} is a change and something else, in entries {:?}",
+            places()
+        )
+    });
+}
+
+/// Equal ids of changes, equal entries.
+fn answers(all: &[Operation], notes: &mut Notes) {
+    let mut told: BTreeMap<&str, &Operation> = BTreeMap::new();
+    for operation in all.iter().filter(|one| one.asked.f().is_change()) {
+        let (Some(answer), Some(id)) = (operation.answer(), operation.request()) else {
+            continue;
+        };
+        let first = *told.entry(id).or_insert(operation);
+        let same = first.answer().is_some_and(|one| one.seq == answer.seq);
+        notes.demand(same, || {
+            let (one, other) = (words::operation(first), words::operation(operation));
+            format!("one request, two entries: {one} and {other}")
+        });
+    }
+}
+
+fn failures(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
+    for operation in all {
+        if !matches!(operation.outcome, Outcome::Failed(_)) {
+            continue;
+        }
+        // One id may have been sent twice, and refused only the second time.
+        let id = operation.request().filter(|id| requests.contains_key(id));
+        let elsewhere = id.is_some_and(|id| {
+            let mut others = all.iter().filter(|one| one.request() == Some(id));
+            others.any(|one| !matches!(one.outcome, Outcome::Failed(_)))
+        });
+        notes.demand(id.is_none() || elsewhere, || {
+            format!(
+                "{}: it failed, and has an entry",
+                words::operation(operation)
+            )
+        });
+    }
+}
+
+/// What an entry says of the question, to match it with a call that knows no id.
+type Likeness = (F, String, String);
+
+fn phantoms(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
+    let mut unknown: BTreeMap<Likeness, u64> = BTreeMap::new();
+    let mut claimed: BTreeMap<&str, &Operation> = BTreeMap::new();
+    for operation in all {
+        match operation.request() {
+            Some(id) => {
+                claimed.insert(id, operation);
+            }
+            // Some answers name their entry and no id.
+            None if operation.answer().is_some() => {}
+            None if operation.is_unknown() => {
+                *unknown.entry(likeness(&operation.asked)).or_default() += 1;
+            }
+            None => {}
+        }
+    }
+    let places: BTreeSet<u64> = all
+        .iter()
+        .filter_map(|one| Some(one.answer()?.seq))
+        .collect();
+    let answered = |record: &Record| record.seq().is_some_and(|seq| places.contains(&seq));
+    let is_open = |(id, records): &(&&str, &Vec<&Record>)| {
+        !claimed.contains_key(**id) && !records.iter().any(|one| answered(one))
+    };
+    let open = requests.iter().filter(is_open);
+    let open = open.filter_map(|(_, records)| records.first().copied());
+    // The entry of a refusal may not hold the output: those that do choose first.
+    let is_vague = |record: &&Record| {
+        let asked = record.asked().map(|asked| likeness(&asked));
+        asked.is_some_and(|(_, _, output)| output.is_empty())
+    };
+    let (vague, plain): (Vec<_>, Vec<_>) = open.partition(is_vague);
+    for record in plain.into_iter().chain(vague) {
+        if !take_call(&mut unknown, record) {
+            notes.violated(format!(
+                "entry {:?}, `{}`: nobody asked for it: {}",
+                record.seq(),
+                record.op(),
+                record.line
+            ));
+        }
+    }
+}
+
+/// Has an unknown call be the one behind an entry, if there is one left.
+fn take_call(unknown: &mut BTreeMap<Likeness, u64>, record: &Record) -> bool {
+    let Some((f, key, output)) = record.asked().map(|asked| likeness(&asked)) else {
+        return false;
+    };
+    let like =
+        |call: &Likeness| call.0 == f && call.1 == key && (output.is_empty() || call.2 == output);
+    let call = unknown
+        .iter_mut()
+        .find(|(call, left)| like(call) && **left > 0);
+    match call {
+        Some((_, left)) => {
+            *left -= 1;
+            true
+        }
+        None => false,
+    }
+}
+
+fn likeness(asked: &Asked) -> Likeness {
+    let output = match asked {
+        Asked::Set { output, .. }
+        | Asked::Revoke { output, .. }
+        | Asked::Reinstate { output, .. } => output.clone(),
+        _ => String::new(),
+    };
+    (
+        asked.f(),
+        asked.key().unwrap_or_default().to_owned(),
+        output,
+    )
+}
