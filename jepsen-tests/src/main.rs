@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod commands;
 
-use commands::{bench, full, grow, long, power, state, volume};
+use commands::{bench, check, full, grow, long, power, state, volume};
 
 #[global_allocator]
 static ALLOCATOR: candor_node::process::Allocator = candor_node::process::Allocator;
@@ -25,6 +25,8 @@ struct Arguments {
 enum Command {
     /// Measure verified gets and sealed sets, on a cluster of its own or a running one.
     Bench(bench::Arguments),
+    /// Judge a stored run again, without a cluster. Fails unless every verdict is `true`.
+    Check(check::Arguments),
     /// Put a cluster under load until its Raft log was purged many times; then have a node that was away
     /// and a new one catch up from sources that lie, leaders killed on the way. Fails if a promise is
     /// broken.
@@ -60,6 +62,7 @@ struct NodeArguments {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Bench(arguments) => block_on(bench::run(&arguments)),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Long(arguments) => block_on(long::run(&arguments)),
         Command::Grow(arguments) => block_on(grow::run(&arguments)),
         Command::Volume(arguments) => block_on(volume::run(&arguments)),
