@@ -354,7 +354,7 @@ pub(crate) fn unknown_as_failure(run: &mut Stored) {
 /// The first set, called a failure.
 pub(crate) fn failure_was_served() -> Stored {
     changed(|run| {
-        let event = run.history.events.iter_mut().nth(1).unwrap();
+        let event = &mut run.history.events[1];
         let What::Answered { f, answer } = &event.what else {
             panic!("the second event is the first answer")
         };

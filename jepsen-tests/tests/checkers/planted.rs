@@ -90,6 +90,7 @@ fn good() -> Vec<Plant> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn in_the_ledger() -> Vec<Plant> {
     vec![
         plant(
@@ -254,7 +255,7 @@ fn in_the_history() -> Vec<Plant> {
             "unknown_as_success",
             "A set whose outcome nobody knew is called a success",
             &["ledger_order", "set_full"],
-            || told_then(|_| {}, |run| unknown_as_success(run)),
+            || told_then(|_| {}, unknown_as_success),
         ),
         plant(
             "unknown_as_failure",
@@ -348,7 +349,7 @@ fn in_what_was_signed() -> Vec<Plant> {
             &["receipts"],
             || {
                 changed(|run| {
-                    run.receipts[0].1 = run.receipts[0].1.replacen("index 2", "index 3", 1)
+                    run.receipts[0].1 = run.receipts[0].1.replacen("index 2", "index 3", 1);
                 })
             },
         ),
@@ -376,7 +377,7 @@ fn in_the_run() -> Vec<Plant> {
             "never_came_back",
             "A call never ended",
             &["liveness"],
-            || changed(|run| never_came_back(run)),
+            || changed(never_came_back),
         ),
         plant(
             "never_recovered",
@@ -400,6 +401,7 @@ fn in_the_run() -> Vec<Plant> {
 }
 
 /// What one rule alone finds; most other cases break several.
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn single_rules() -> Vec<Plant> {
     vec![
         plant(
@@ -439,8 +441,8 @@ fn single_rules() -> Vec<Plant> {
             || {
                 changed(|run| {
                     last_answer(run, |answer| {
-                        answer.time_us = answer.time_us.map(|us| us + 1)
-                    })
+                        answer.time_us = answer.time_us.map(|us| us + 1);
+                    });
                 })
             },
         ),

@@ -94,6 +94,7 @@ impl Running {
         now_ns - now_ns % 1_000 + wait + self.planned % 1_000
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "what happens is over then")]
     fn happen(&mut self, now_ns: u64, next: Next) {
         match next {
             Next::Ask { thread } => self.ask(now_ns, thread),
@@ -126,9 +127,10 @@ impl Running {
             is_unknown,
         });
         let effect_ns = self.soon(now_ns, 2_000);
-        let answer_ns = match is_unknown {
-            true => self.soon(now_ns, 3_000),
-            false => self.soon(effect_ns, 2_000),
+        let answer_ns = if is_unknown {
+            self.soon(now_ns, 3_000)
+        } else {
+            self.soon(effect_ns, 2_000)
         };
         // What is unknown takes effect before, after, much later, or never.
         match is_unknown.then(|| self.rng.random_range(0..4)) {
@@ -189,9 +191,10 @@ impl Running {
             17..=18 => Asked::Reinstate { key, output },
             _ => {
                 let successor = self.any_key();
-                match successor == key {
-                    true => Asked::Get { key },
-                    false => Asked::Supersede { key, successor },
+                if successor == key {
+                    Asked::Get { key }
+                } else {
+                    Asked::Supersede { key, successor }
                 }
             }
         }

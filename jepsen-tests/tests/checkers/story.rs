@@ -62,16 +62,13 @@ impl Story {
     /// A question that is answered.
     pub(crate) fn ask(&mut self, thread: u64, asked: &Asked) -> Answer {
         self.record(thread, What::Asked(asked.clone()));
-        let mut answer = match asked {
-            Asked::Receipt { seq } => {
-                let index = self.history.events.last().unwrap().index;
-                self.receipts.push((index, *seq));
-                receipt_answer(*seq)
-            }
-            _ => {
-                let id = self.world.fresh_id(self.now_ns);
-                self.world.ask(self.now_ns, id, asked)
-            }
+        let mut answer = if let Asked::Receipt { seq } = asked {
+            let index = self.history.events.last().unwrap().index;
+            self.receipts.push((index, *seq));
+            receipt_answer(*seq)
+        } else {
+            let id = self.world.fresh_id(self.now_ns);
+            self.world.ask(self.now_ns, id, asked)
         };
         answer.size = self.sealed;
         self.answer(thread, asked, &answer);
