@@ -2,10 +2,11 @@
 //! superseded, or they reach their deadlines.
 //!
 //! Checked: from the moment of the answer, or of the deadline by the ledger's time, no lookup finds one
-//! of them; each gets exactly one `cache.supersede` or `cache.expire`, read from the entries on disk; all
-//! nodes hold the same bytes.
+//! of them; each ends by exactly one entry, read from the entries on disk; all nodes hold the same bytes.
+//! By supersession that entry is a `cache.supersede`; by expiry it is a `cache.expire`, or the first
+//! lookup that found the result overdue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use candor_client::{
     ChangeOptions, Client, Fields, FingerprintFields, GetOptions, Lookup, SetItem, WaitFor,
 };
 use candor_ledger::digest::{TaggedDigest, sha3_256};
-use candor_ledger::entry::{Body, Entry, Model, Subject, SupersedeBy};
+use candor_ledger::entry::{Body, Entry, MissReason, Model, Subject, SupersedeBy};
 use candor_ledger::fingerprint::Fingerprint;
 use candor_ledger::ids::Seq;
 use candor_ledger::time::Micros;
@@ -36,9 +37,6 @@ const PROBE: usize = 16;
 /// Results that others work on.
 const OTHERS: u64 = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Before results expire together, all are made: at a thousand a second, and then some.
-const LIFE_LEAST: Duration = Duration::from_secs(30);
-const LIFE_EACH: Duration = Duration::from_millis(1);
 
 /// What ends results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,6 +54,8 @@ pub struct Plan {
     pub by: By,
     /// Results that end.
     pub results: u64,
+    /// From the first set to the deadlines, where these end the results: long enough to make them all.
+    pub life: Duration,
     /// Clients that work on other results meanwhile.
     pub workers: u64,
     /// How long these work alone, before and after.
@@ -94,12 +94,14 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
     let [first, ..] = clients.as_slice() else {
         bail!("three clients were made")
     };
-    let deadline = Instant::now() + LIFE_LEAST + LIFE_EACH * u32::try_from(plan.results)?;
+    let start = Instant::now();
+    let deadline = start + plan.life;
     let lifetime = Lifetime {
         by: plan.by,
         deadline,
     };
     make_results(&clients, plan.results, lifetime).await?;
+    println!("{} results made in {:.1?}", plan.results, start.elapsed());
     for number in 0..OTHERS {
         first.set_attested(&other(number), "other", TTL).await?;
     }
@@ -115,7 +117,7 @@ pub async fn run(cluster: &mut Cluster, plan: &Plan) -> anyhow::Result<Report> {
         By::Expiry => {
             ensure!(
                 Instant::now() < deadline,
-                "results expired while they were made"
+                "the first results expired while the last were made: they need longer lives"
             );
             let behind = cluster.status(cluster.leader().await?).await?.ledger_size;
             tokio::time::sleep_until(deadline).await;
@@ -235,7 +237,7 @@ struct Ended {
 }
 
 impl Ended {
-    /// Waits until so many results have followed on a node, and says how many have.
+    /// Waits until so many results have ended on a node, and says how many have.
     async fn followed(
         self,
         cluster: &Cluster,
@@ -244,7 +246,7 @@ impl Ended {
         patience: Duration,
     ) -> anyhow::Result<u64> {
         let deadline = Instant::now() + patience;
-        let (mut next, mut count) = (self.behind, 0);
+        let (mut next, mut ended) = (self.behind, BTreeSet::new());
         loop {
             let operator = cluster.operator(node)?;
             // A page that is not answered, as in an election, is asked for again.
@@ -252,8 +254,9 @@ impl Ended {
                 for line in &page.entries {
                     let entry = Entry::parse(line)?;
                     next += 1;
-                    count += u64::from(self.follows(&entry).is_some());
+                    ended.extend(self.end(&entry).map(|(fingerprint, _)| fingerprint));
                 }
+                let count = u64::try_from(ended.len())?;
                 if count >= want {
                     return Ok(count);
                 }
@@ -261,62 +264,87 @@ impl Ended {
                     continue;
                 }
             }
-            ensure!(
-                Instant::now() < deadline,
-                "{count} of {want} results followed"
-            );
+            let count = ended.len();
+            ensure!(Instant::now() < deadline, "{count} of {want} results ended");
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// The result of which this is the entry of its end.
-    fn follows(self, entry: &Entry) -> Option<Fingerprint> {
-        let is_end = match (&entry.body, self.by) {
-            (Body::Supersede(body), By::Supersession) => {
-                matches!(&body.by, SupersedeBy::Model { cause, .. } if cause.0 + 1 == self.behind)
-            }
-            (Body::Expire(_), By::Expiry) => true,
-            _ => false,
+    /// The result that this entry says has ended, and in which way.
+    fn end(self, entry: &Entry) -> Option<(Fingerprint, End)> {
+        let end = match (&entry.body, self.by) {
+            (Body::Supersede(body), By::Supersession) => match &body.by {
+                SupersedeBy::Model { cause, .. } if cause.0 + 1 == self.behind => End::Entry,
+                _ => return None,
+            },
+            (Body::Expire(_), By::Expiry) => End::Entry,
+            (Body::ReadMiss(body), By::Expiry) if body.reason == MissReason::Expired => End::Lookup,
+            _ => return None,
         };
         match entry.subject {
-            Subject::Fingerprint(fingerprint) if is_end => Some(fingerprint),
+            Subject::Fingerprint(fingerprint) => Some((fingerprint, end)),
             _ => None,
         }
     }
 
-    /// Each result follows exactly once, and none is served behind its end.
+    /// Each result ends exactly once, and none is served behind its end.
     fn check_entries(self, entries: &[Entry]) -> anyhow::Result<()> {
-        let mut times: BTreeMap<Fingerprint, (u64, Micros)> = BTreeMap::new();
+        let mut lives: BTreeMap<Fingerprint, Life> = BTreeMap::new();
         for number in 0..self.results {
             let fingerprint = result(number).to_fingerprint_fields()?.fingerprint();
-            times.insert(fingerprint, (0, Micros::MAX));
+            lives.insert(fingerprint, Life::default());
         }
         for entry in entries {
-            let followed = self.follows(entry).is_some();
+            let end = self.end(entry);
             let Subject::Fingerprint(about) = &entry.subject else {
                 continue;
             };
-            let Some((times, deadline)) = times.get_mut(about) else {
-                ensure!(!followed, "a result of another model followed");
+            let Some(life) = lives.get_mut(about) else {
+                ensure!(end.is_none(), "entry {} ended another result", entry.seq);
                 continue;
             };
-            *times += u64::from(followed);
+            if let Some((_, end)) = end {
+                // Lookups behind the end find it again and change nothing.
+                let again = life.ended && end == End::Entry;
+                ensure!(!again, "entry {} ended a result again", entry.seq);
+                life.ended = true;
+            }
             match &entry.body {
-                Body::Write(write) => *deadline = entry.time.plus_millis(write.ttl_ms),
+                Body::Write(write) => life.deadline = Some(entry.time.plus_millis(write.ttl_ms)),
                 Body::ReadHit(_) => {
                     let late = match self.by {
                         By::Supersession => entry.seq.0 >= self.behind,
-                        By::Expiry => entry.time >= *deadline,
+                        By::Expiry => life.deadline.is_none_or(|deadline| entry.time >= deadline),
                     };
-                    ensure!(!late, "entry {} served a result behind its end", entry.seq);
+                    ensure!(
+                        !late && !life.ended,
+                        "entry {} served a result behind its end",
+                        entry.seq
+                    );
                 }
                 _ => {}
             }
         }
-        let wrong = times.values().filter(|(times, _)| *times != 1).count();
-        ensure!(wrong == 0, "{wrong} results did not follow exactly once");
+        let lasting = lives.values().filter(|life| !life.ended).count();
+        ensure!(lasting == 0, "{lasting} results did not end");
         Ok(())
     }
+}
+
+/// How an entry ends a result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// By what it is there for: once for each result.
+    Entry,
+    /// As a lookup that found it overdue before a tick did.
+    Lookup,
+}
+
+/// What the entries have told of a result so far.
+#[derive(Default)]
+struct Life {
+    deadline: Option<Micros>,
+    ended: bool,
 }
 
 /// Lookups of ended results, from the first moment to the last.

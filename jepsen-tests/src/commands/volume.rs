@@ -14,6 +14,9 @@ pub(crate) struct Arguments {
     /// Results that end.
     #[arg(long, default_value_t = 100_000)]
     results: u64,
+    /// Seconds that results live when their deadlines end them; all must be made before.
+    #[arg(long, default_value_t = 180)]
+    life_seconds: u64,
     /// Clients that get and set results of another model meanwhile.
     #[arg(long, default_value_t = 16)]
     workers: u64,
@@ -27,14 +30,15 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = Plan {
         by: arguments.by,
         results: arguments.results,
+        life: Duration::from_secs(arguments.life_seconds),
         workers: arguments.workers,
         calm: Duration::from_secs(arguments.calm_seconds),
         patience: Duration::from_hours(1),
     };
     let report = volume::run(&mut cluster, &plan).await?;
     println!(
-        "{} results ended by {:?} have exactly one entry each, {:.1?} after the first; the leader killed \
-         after {}; {} lookups of them behind it, all misses",
+        "{} results ended by {:?}, by exactly one entry each, the last {:.1?} after the first; the leader \
+         killed after {}; {} lookups of them behind it, none served",
         plan.results, plan.by, report.took, report.at_kill, report.misses
     );
     println!(
