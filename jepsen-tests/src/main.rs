@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use candor_jepsen::real::loop_disk;
 use clap::{Args, Parser, Subcommand};
 
 mod commands;
@@ -67,11 +68,11 @@ fn main() -> anyhow::Result<()> {
         Command::Grow(arguments) => block_on(grow::run(&arguments)),
         Command::Volume(arguments) => block_on(volume::run(&arguments)),
         Command::Power(arguments) => {
-            power::prepare()?;
+            loop_disk::enter_own_mounts()?;
             block_on(power::run(&arguments))
         }
         Command::Full(arguments) => {
-            full::prepare()?;
+            loop_disk::enter_own_mounts()?;
             block_on(full::run(&arguments))
         }
         Command::State(arguments) => state::run(&arguments),

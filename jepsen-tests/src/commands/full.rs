@@ -2,28 +2,23 @@
 
 use anyhow::{Context as _, ensure};
 use candor_jepsen::full::{self, Plan, Round};
-use candor_jepsen::real::loop_disk;
 use clap::Args;
+
+use super::Seed;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// How often the disk runs full.
     #[arg(long, default_value_t = 10)]
     rounds: u32,
-    /// Chooses the moments; random if absent, and printed.
-    #[arg(long)]
-    seed: Option<u64>,
-}
-
-/// Leaves this process for one with mounts of its own. Call it while it has one thread.
-pub(crate) fn prepare() -> anyhow::Result<()> {
-    loop_disk::enter_own_mounts()
+    #[command(flatten)]
+    seed: Seed,
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = Plan {
         rounds: arguments.rounds,
-        seed: arguments.seed.unwrap_or_else(rand::random),
+        seed: arguments.seed.choose(),
         program: std::env::current_exe()?,
     };
     println!("{} rounds, seed {}", plan.rounds, plan.seed);

@@ -10,7 +10,7 @@ use candor_jepsen::workload::fields;
 use candor_node::config::{StateEngine, StateSection};
 use clap::Args;
 
-use super::state;
+use super::{mib, print_spreads, state};
 
 /// Its walk over the state fills the engine's cache, which single new subjects never ask: passes this often
 /// bring memory to where it stays before it is held against anything.
@@ -90,7 +90,6 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn print(cluster: &Cluster, strain: &Strain, grown: &Grown) -> anyhow::Result<()> {
-    let mib = |bytes: u64| bytes >> 20;
     let counts = &grown.counts;
     println!("\n| what | seen |\n| --- | --- |");
     println!(
@@ -103,17 +102,7 @@ fn print(cluster: &Cluster, strain: &Strain, grown: &Grown) -> anyhow::Result<()
         grown.entries,
         grown.entries / grown.sustained.as_secs().max(1)
     );
-    for (node, log, rss) in &grown.nodes {
-        println!(
-            "| node {node}: Raft log on disk, memory; min / median / max | {} / {} / {} MiB, {} / {} / {} MiB |",
-            mib(log.min),
-            mib(log.median),
-            mib(log.max),
-            mib(rss.min),
-            mib(rss.median),
-            mib(rss.max)
-        );
-    }
+    print_spreads(&grown.nodes);
     println!(
         "| bound of the Raft log | {} MiB, over {} purges of the leader |",
         mib(strain.log_bound()),

@@ -7,6 +7,8 @@ use candor_jepsen::long::{self, Asks, CaughtUp, NODES, Pace, Plan, Report, SECTI
 use candor_jepsen::real::Setup;
 use clap::Args;
 
+use super::{mib, print_spreads};
+
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Least minutes of sustained load.
@@ -75,7 +77,6 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn print(plan: &Plan, report: &Report) {
-    let mib = |bytes: u64| bytes >> 20;
     println!("\n| what | seen |\n| --- | --- |");
     println!(
         "| sustained load | {:.0?}: {} hits, {} misses and {} sealed sets acknowledged, {} unanswered; {} entries, {} a second |",
@@ -87,17 +88,7 @@ fn print(plan: &Plan, report: &Report) {
         report.entries,
         report.entries / report.sustained.as_secs().max(1)
     );
-    for (node, log, rss) in &report.nodes {
-        println!(
-            "| node {node}: Raft log on disk, memory; min / median / max | {} / {} / {} MiB, {} / {} / {} MiB |",
-            mib(log.min),
-            mib(log.median),
-            mib(log.max),
-            mib(rss.min),
-            mib(rss.median),
-            mib(rss.max)
-        );
-    }
+    print_spreads(&report.nodes);
     println!(
         "| bound of the Raft log, 2 x {} MiB, a segment of 64 and 4 between two looks | {} MiB, over {} purges of the leader; later, held for fetches, at most {} MiB |",
         mib(plan.strain.purge_bytes),

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use candor_jepsen::power::{self, Cut, Kind, Plan};
-use candor_jepsen::real::loop_disk;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
+
+use super::Seed;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -18,21 +19,15 @@ pub(crate) struct Arguments {
     /// How often it goes.
     #[arg(long, default_value_t = 50)]
     cuts: u32,
-    /// Chooses the moments; random if absent, and printed.
-    #[arg(long)]
-    seed: Option<u64>,
-}
-
-/// Leaves this process for one with mounts of its own. Call it while it has one thread.
-pub(crate) fn prepare() -> anyhow::Result<()> {
-    loop_disk::enter_own_mounts()
+    #[command(flatten)]
+    seed: Seed,
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let plan = Plan {
         kind: arguments.kind,
         cuts: arguments.cuts,
-        seed: arguments.seed.unwrap_or_else(rand::random),
+        seed: arguments.seed.choose(),
         program: std::env::current_exe()?,
     };
     println!("{:?}: {} cuts, seed {}", plan.kind, plan.cuts, plan.seed);

@@ -12,9 +12,11 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use candor_client::Fields as _;
+use candor_jepsen::workload::fields;
 use candor_ledger::digest::{TaggedDigest, sha3_256};
 use candor_ledger::entry::{ClusterId, Genesis, LogKeys, Member};
-use candor_ledger::fingerprint::{ExactFields, Fingerprint, FingerprintFields};
+use candor_ledger::fingerprint::Fingerprint;
 use candor_ledger::fold::{Get, Item, Operation, Params, RULES_V1, Request, Stamp, decide};
 use candor_ledger::ids::{NodeId, RequestId, TreeSize};
 use candor_ledger::time::Micros;
@@ -169,9 +171,7 @@ fn grow(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
         "state on disk: {} bytes a subject",
         bytes / arguments.subjects.max(1)
     );
-    latencies(&fold, arguments.subjects, |subject| {
-        Ok(fingerprint(subject))
-    })?;
+    latencies(&fold, arguments.subjects, fingerprint)?;
     println!("{GROWN}");
     std::thread::sleep(Duration::from_hours(1));
     Ok(())
@@ -180,7 +180,7 @@ fn grow(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
 fn open(arguments: &Arguments, folder: &Path) -> anyhow::Result<()> {
     let (ledger, _, fold) = arguments.open(folder)?;
     let subjects = subjects_in(ledger.size());
-    latencies(&fold, subjects, |subject| Ok(fingerprint(subject)))?;
+    latencies(&fold, subjects, fingerprint)?;
     println!(
         "{subjects} subjects: {} MiB resident after that",
         rss_mib()?
@@ -258,11 +258,7 @@ fn apply(
     }
     let stamp = stamp(subjects.start);
     for subject in subjects {
-        items.push(get(
-            subject,
-            |subject| Ok(fingerprint(subject)),
-            stamp.time,
-        )?);
+        items.push(get(subject, fingerprint, stamp.time)?);
     }
     let decision = decide(&*fold.read(), &stamp, &items, false)?;
     let lines: Vec<&[u8]> = decision.entries.iter().map(|(_, line)| &line[..]).collect();
@@ -351,19 +347,9 @@ fn get(
     }))
 }
 
-fn fingerprint(subject: u64) -> Fingerprint {
-    let prompt_hash = TaggedDigest::sha3(sha3_256(&subject.to_be_bytes())).to_string();
-    let fields = FingerprintFields::Exact(ExactFields {
-        model_name: "gpt-4-0613".to_owned(),
-        model_version: "checkpoint-1".to_owned(),
-        prompt_hash,
-        temperature: "0".to_owned(),
-        top_p: "1".to_owned(),
-        system_prompt_hash: String::new(),
-        hardware_class: "a100-80gb".to_owned(),
-        parameters: "{}".to_owned(),
-    });
-    fields.fingerprint()
+fn fingerprint(subject: u64) -> anyhow::Result<Fingerprint> {
+    let fields = fields(&subject.to_string()).to_fingerprint_fields()?;
+    Ok(fields.fingerprint())
 }
 
 fn genesis() -> anyhow::Result<Genesis> {
