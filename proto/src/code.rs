@@ -77,8 +77,8 @@ error_codes! {
     AlreadyInitialized = "ALREADY_INITIALIZED", FailedPrecondition, false, None;
     /// A fingerprint prefix means several; the candidates are listed.
     AmbiguousPrefix = "AMBIGUOUS_PREFIX", InvalidArgument, false, None;
-    /// This node's ledger is shorter than the request needs.
-    Behind = "BEHIND", Unavailable, true, None;
+    /// This node's ledger is shorter than the request, or the proof of its answer, needs.
+    Behind = "BEHIND", Unavailable, true, Unknown;
     /// A first step of founding the cluster is refused; nothing was changed.
     BootstrapRefused = "BOOTSTRAP_REFUSED", FailedPrecondition, false, None;
     /// The leader cannot tell whether its clock is right, so it dates nothing.
@@ -106,7 +106,7 @@ error_codes! {
     /// Another node leads; its address is beside this code when known.
     NotLeader = "NOT_LEADER", Unavailable, true, None;
     /// The deadline passed before the entry was sealed; it is committed.
-    NotSealed = "NOT_SEALED", DeadlineExceeded, true, None;
+    NotSealed = "NOT_SEALED", DeadlineExceeded, true, Unknown;
     /// The connection, the leader or the deadline was lost after the request was proposed.
     OutcomeUnknown = "OUTCOME_UNKNOWN", Unavailable, true, Unknown;
     /// The digest sent is not that of the output sent.
@@ -127,8 +127,9 @@ error_codes! {
     RulesMismatch = "RULES_MISMATCH", Unavailable, true, None;
     /// This node is stopping.
     ShuttingDown = "SHUTTING_DOWN", Unavailable, true, None;
-    /// A file of this node is damaged; it does not serve what depends on it. Try another.
-    StorageDamaged = "STORAGE_DAMAGED", Unavailable, true, None;
+    /// A file of this node is damaged; it does not serve what depends on it, be it the proof of an
+    /// entry that this request made. Try another.
+    StorageDamaged = "STORAGE_DAMAGED", Unavailable, true, Unknown;
     /// The disk of the leader is nearly full; nothing is recorded until there is room again.
     StorageFull = "STORAGE_FULL", ResourceExhausted, true, None;
     /// A write of the leader's disk does not end; nothing is recorded until it does.

@@ -53,27 +53,36 @@ async fn a_lost_reply_is_asked_for_again_under_the_same_id() {
 
 #[tokio::test]
 async fn an_id_with_a_lost_try_is_never_replaced() {
-    let (world, client) = with_paris().await;
-    let before = ids_of(&lock(&world), "set").len();
-    let mut tries = 0;
-    lock(&world).gate = Some(Box::new(move |world, method, request: Option<&Request>| {
-        tries += usize::from(request.is_some());
-        match (method, tries) {
-            ("set", 1) => Some(Status::unavailable("the connection broke")),
-            ("set", 2) => Some(world.refused(ErrorCode::RequestIdStale)),
-            _ => None,
-        }
-    }));
-    let error = is(
-        client.set_attested(&fields("lost?"), "?", HOUR).await,
-        "OUTCOME_UNKNOWN",
-    );
-    let Error::OutcomeUnknown { request_id, .. } = error else {
-        panic!("{error}")
-    };
-    let tries = ids_of(&lock(&world), "set").split_off(before);
-    assert_eq!(tries, [request_id; 2]);
-    is(client.receipt_of(request_id).await, "UNKNOWN_REQUEST");
+    // Codes that a node also sends when the entry is committed and its proof cannot be read.
+    let codes = [
+        ErrorCode::Behind,
+        ErrorCode::NotSealed,
+        ErrorCode::StorageDamaged,
+    ];
+    for lost in codes.map(Some).into_iter().chain([None]) {
+        let (world, client) = with_paris().await;
+        let before = ids_of(&lock(&world), "set").len();
+        let mut tries = 0;
+        lock(&world).gate = Some(Box::new(move |world, method, request: Option<&Request>| {
+            tries += usize::from(request.is_some());
+            match (method, tries, lost) {
+                ("set", 1, Some(code)) => Some(world.refused(code)),
+                ("set", 1, None) => Some(Status::unavailable("the connection broke")),
+                ("set", 2, _) => Some(world.refused(ErrorCode::RequestIdStale)),
+                _ => None,
+            }
+        }));
+        let error = is(
+            client.set_attested(&fields("lost?"), "?", HOUR).await,
+            "OUTCOME_UNKNOWN",
+        );
+        let Error::OutcomeUnknown { request_id, .. } = error else {
+            panic!("{error}")
+        };
+        let tries = ids_of(&lock(&world), "set").split_off(before);
+        assert_eq!(tries, [request_id; 2]);
+        is(client.receipt_of(request_id).await, "UNKNOWN_REQUEST");
+    }
 }
 
 #[tokio::test]

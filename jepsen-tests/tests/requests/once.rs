@@ -2,16 +2,44 @@
 
 use std::time::Duration;
 
+use candor_jepsen::real::folders::{self, flip};
 use candor_jepsen::real::{PATIENCE, Setup};
 use candor_jepsen::workload::seed;
 use candor_ledger::entry::{Entry, Op};
 use candor_proto::cache_v1::{SetResult, set_result::Outcome};
+use candor_proto::{Effect, ErrorCode};
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::raw::{Raw, code, new_id};
+
+/// INV-7: the entry is made before its proof is put together, and the proof may meet a damaged file:
+/// then no code may say that nothing happened.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_whose_proof_cannot_be_read_is_not_said_to_have_done_nothing() {
+    let setup = Setup::new(env!("CARGO_BIN_EXE_candor-jepsen"));
+    let setup = setup.sections("\n[verifier]\nheal = false\n");
+    let cluster = setup.found().await.unwrap();
+    let leader = cluster.leader().await.unwrap();
+    let to_leader = Raw::new(&cluster, "service-a", leader);
+    let notes = cluster.folder(leader).join("ledger/checkpoints");
+    let note = folders::files_below(&notes).unwrap().pop_first().unwrap();
+    let known_size = note.to_str().unwrap().parse().unwrap();
+    flip(&notes.join(&note), 100).unwrap();
+
+    let (id, name) = (new_id(), "behind the commit");
+    let first = to_leader.set_knowing(known_size, &id, name, "output").await;
+    let refused = code(&first.unwrap_err());
+    let refused = ErrorCode::parse(&refused).unwrap();
+    assert_eq!(refused, ErrorCode::StorageDamaged);
+    assert_eq!(refused.effect(), Effect::Unknown);
+
+    let survivor = Raw::new(&cluster, "service-a", leader % 3 + 1);
+    let again = until_answered(&survivor, &id, name, "output").await;
+    assert!(replayed(&again.unwrap()), "the refused try made its entry");
+}
 
 /// INV-7: the first try was acknowledged, or its answer was lost with the leader; the second goes to
 /// another leader.

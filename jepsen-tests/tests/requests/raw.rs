@@ -62,10 +62,21 @@ impl Raw {
         name: &str,
         output: &str,
     ) -> Result<SetResult, Status> {
+        self.set_knowing(0, request_id, name, output).await
+    }
+
+    /// The same of a client that remembers the checkpoint of this size.
+    pub async fn set_knowing(
+        &self,
+        known_size: u64,
+        request_id: &str,
+        name: &str,
+        output: &str,
+    ) -> Result<SetResult, Status> {
         let request = SetRequest {
             item: Some(item(request_id, name, output)),
             wait_for: Acknowledgement::Committed.into(),
-            known_size: 0,
+            known_size,
         };
         let reply = self.cache().set(self.timed(request)).await?;
         Ok(reply.into_inner().result.unwrap())
