@@ -157,6 +157,14 @@ impl Fields {
         }
     }
 
+    /// A model, as a subject.
+    pub(super) fn model_subject(&mut self, key: &str) -> Result<Subject, EntryError> {
+        match self.subject(key)? {
+            found @ Subject::Model(_) => Ok(found),
+            other => Err(self.malformed(key, format!("cannot be `{other}`"))),
+        }
+    }
+
     pub(super) fn decimal(&mut self, key: &str) -> Result<Decimal, EntryError> {
         self.parsed(key, |text| Decimal::parse(text).ok())
     }

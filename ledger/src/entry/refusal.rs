@@ -214,8 +214,8 @@ impl Refusal {
         Ok(match code.as_str() {
             "absent" => Self::Absent,
             "model_superseded" => Self::ModelSuperseded {
-                model: fields.successor("model")?,
-                successor: fields.successor("successor")?,
+                model: fields.model_subject("model")?,
+                successor: fields.model_subject("successor")?,
             },
             "model_version_mismatch" => Self::ModelVersionMismatch {
                 model_version: fields.name("model_version")?,

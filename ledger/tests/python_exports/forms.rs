@@ -3,6 +3,8 @@
 //!
 //! None is committed, so a line in form ends as `range-not-committed`, any other as what it is.
 
+use std::collections::BTreeMap;
+
 use candor_ledger::export::ENTRIES_FILE;
 use serde_json::{Map, Value, json};
 
@@ -16,19 +18,46 @@ const SEQ: u64 = 9;
 pub(crate) fn mutated(sample: &Sample, seed: &str) -> Vec<Case> {
     let lines = lines_of_the_first_story();
     let one_entry = pack(sample, SEQ, SEQ, None);
-    let case = |round: usize| {
-        let number = |end: usize, of: &str| random(end, &format!("{seed} {of} {round}"));
-        let mut entry = lines[number(lines.len(), "form")].clone();
-        entry["seq"] = json!(SEQ);
-        let change = mutate(&mut entry, &number);
-        let mut line = serde_json_canonicalizer::to_vec(&entry).unwrap();
+    let case = |change: String, entry: &Value| {
+        let mut line = serde_json_canonicalizer::to_vec(entry).unwrap();
         line.push(b'\n');
         let mut folder = one_entry.clone();
         folder.insert(ENTRIES_FILE, line);
         let name = format!("{change} in {entry}");
         Case { name, folder }
     };
-    (0..ROUNDS).map(case).collect()
+    let by_chance = (0..ROUNDS).map(|round| {
+        let number = |end: usize, of: &str| random(end, &format!("{seed} {of} {round}"));
+        let mut entry = lines[number(lines.len(), "form")].clone();
+        entry["seq"] = json!(SEQ);
+        let change = mutate(&mut entry, &number);
+        case(change, &entry)
+    });
+    let other_kinds = named_of_another_kind(&lines).into_iter();
+    let other_kinds = other_kinds.map(|(key, entry)| case(format!("another kind: {key}"), &entry));
+    by_chance.chain(other_kinds).collect()
+}
+
+/// Everywhere a subject is named in a body, in each form that this takes, one of the other kind.
+fn named_of_another_kind(lines: &[Value]) -> Vec<(String, Value)> {
+    let fingerprint = "fingerprint:sha3-256:".to_owned() + &"a".repeat(64);
+    let mut found = BTreeMap::new();
+    for line in lines {
+        for key in ["model", "successor"] {
+            let Some(named) = line["body"][key].as_str() else {
+                continue;
+            };
+            let mut entry = line.clone();
+            entry["seq"] = json!(SEQ);
+            entry["body"][key] = match named.strip_prefix("model:") {
+                Some(_) => json!(fingerprint),
+                None => json!("model:gpt-4-0613/checkpoint-1"),
+            };
+            let form = format!("{key} of {} {}", line["op"], line["body"]["reason"]);
+            found.insert(form, entry);
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn lines_of_the_first_story() -> Vec<Value> {
