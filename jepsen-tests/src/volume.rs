@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use candor_client::{
-    ChangeOptions, Client, Fields, FingerprintFields, GetOptions, Lookup, SetItem, WaitFor,
-};
+use candor_client::{ChangeOptions, Client, Fields, FingerprintFields, Lookup, SetItem, WaitFor};
 use candor_ledger::digest::{TaggedDigest, sha3_256};
 use candor_ledger::entry::{Body, Entry, MissReason, Model, Subject, SupersedeBy};
 use candor_ledger::fingerprint::Fingerprint;
@@ -26,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::real::{Cluster, Same};
-use crate::workload::{TTL, fields, is_excused};
+use crate::workload::{TTL, fields, get_each, is_excused};
 
 /// Sets of one call while the results are being made.
 const BATCH: u64 = 256;
@@ -382,12 +380,8 @@ async fn probe(client: &Client, ended: Ended) -> anyhow::Result<u64> {
         let numbers = (0..PROBE).map(|_| rng.random_range(0..ended.results));
         numbers.map(result).collect()
     };
-    let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
-    for one in &fields {
-        asked.push(one);
-    }
     let mut misses = 0;
-    for answer in client.get_batch(&asked, GetOptions::default()).await? {
+    for answer in get_each(client, &fields).await? {
         match answer {
             Ok(Lookup::Miss(_)) => misses += 1,
             // Deadlines are some milliseconds apart: the entries tell which hit came too late.

@@ -40,12 +40,22 @@ pub fn fields(name: &str) -> FingerprintFields {
 /// The first that was not answered.
 pub async fn get_all(client: &Client, names: &[String]) -> Result<Vec<Lookup>, Error> {
     let all: Vec<_> = names.iter().map(|name| fields(name)).collect();
+    get_each(client, &all).await?.into_iter().collect()
+}
+
+/// Looks up computations in one call; an answer, or why there is none, for each in their order.
+///
+/// # Errors
+/// When the whole call was not answered.
+pub async fn get_each(
+    client: &Client,
+    all: &[FingerprintFields],
+) -> Result<Vec<Result<Lookup, Error>>, Error> {
     let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
-    for one in &all {
+    for one in all {
         asked.push(one);
     }
-    let answers = client.get_batch(&asked, GetOptions::default()).await?;
-    answers.into_iter().collect()
+    client.get_batch(&asked, GetOptions::default()).await
 }
 
 /// The seed of a test's random choices, from `$CANDOR_SEED` or new; printed, so that a failure can be

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use candor_client::{Client, Error, Fields, GetOptions, Lookup, SetItem, WaitFor};
+use candor_client::{Client, Error, Lookup, SetItem, WaitFor};
 use candor_ledger::ids::RequestId;
 use clap::ValueEnum;
 use tokio::task::JoinSet;
 
-use crate::workload::{fields, is_excused};
+use crate::workload::{fields, get_each, is_excused};
 
 /// Results that gets are spread over.
 const RESULTS: usize = 64;
@@ -223,7 +223,8 @@ impl Shared {
             .take(count)
             .map(|at| shared_name(at % RESULTS))
             .collect();
-        let answers = get_all(client, &names).await?;
+        let asked: Vec<_> = names.iter().map(|name| fields(name)).collect();
+        let answers = get_each(client, &asked).await?;
         for (name, answer) in names.iter().zip(answers) {
             match answer {
                 Ok(Lookup::Hit(found)) => {
@@ -241,8 +242,10 @@ impl Shared {
     async fn get_new(&self, client: &Client, all: &mut Vec<RequestId>) -> anyhow::Result<()> {
         let count = u64::try_from(self.batch.load(Ordering::Relaxed))?;
         let from = self.next_new.fetch_add(count, Ordering::Relaxed);
-        let names: Vec<_> = (from..from + count).map(new_name).collect();
-        for answer in get_all(client, &names).await? {
+        let asked: Vec<_> = (from..from + count)
+            .map(|number| fields(&new_name(number)))
+            .collect();
+        for answer in get_each(client, &asked).await? {
             match answer {
                 Ok(Lookup::Hit(found)) => bail!("nobody set it: {:?}", found.about()),
                 Ok(Lookup::Miss(missed)) => {
@@ -295,15 +298,6 @@ impl Shared {
 enum What {
     Set,
     Get(Asks),
-}
-
-async fn get_all(client: &Client, names: &[String]) -> Result<Vec<Result<Lookup, Error>>, Error> {
-    let conditions: Vec<_> = names.iter().map(|name| fields(name)).collect();
-    let mut asked: Vec<&(dyn Fields + Sync)> = Vec::new();
-    for one in &conditions {
-        asked.push(one);
-    }
-    client.get_batch(&asked, GetOptions::default()).await
 }
 
 /// What nobody sets; each is asked for once.
