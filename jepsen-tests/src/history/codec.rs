@@ -58,7 +58,7 @@ fn parse(
     let mut events = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let event = term(line).map_err(|error| error.to_string());
-        let event = event.and_then(|term| Event::from_term(&term).map_err(|Wrong(what)| what));
+        let event = event.and_then(|term| Event::only(&term).map_err(|Wrong(what)| what));
         events.push(event.map_err(|problem| HistoryError {
             line: at + 1,
             problem,
@@ -88,6 +88,16 @@ impl Event {
         members.extend(error.map(|error| ("error", Term::word(error))));
         members.extend(self.node.map(|node| ("node", Term::Int(node))));
         map(members)
+    }
+
+    /// Reads an event that says nothing else: what is not understood must not be passed over.
+    fn only(term: &Term) -> Result<Self, Wrong> {
+        let event = Self::from_term(term)?;
+        let read = event.to_term();
+        if read.to_json() == term.to_json() {
+            return Ok(event);
+        }
+        Err(Wrong(format!("says more or less than `{}`", read.to_edn())))
     }
 
     fn from_term(term: &Term) -> Result<Self, Wrong> {
@@ -291,7 +301,7 @@ impl Found {
                 version: version()?,
                 write_seq: value.int("write-seq")?,
             },
-            "miss" => Self::Missed(Miss::read(value)?),
+            "miss" => Self::Missed(read_miss(value)?),
             "proved" => Self::Proved,
             "refused" => Self::Refused {
                 reason: value.text("reason")?,
@@ -310,30 +320,6 @@ impl Found {
                 expires_us: value.int("expires-us")?,
             },
             other => return Err(Wrong(format!("answer `{other}` is unknown"))),
-        })
-    }
-}
-
-impl Miss {
-    /// The reason's word.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Erased => "erased",
-            Self::Expired => "expired",
-            Self::Revoked => "revoked",
-            Self::Superseded(_) => "superseded",
-        }
-    }
-
-    fn read(value: &Map<'_>) -> Result<Self, Wrong> {
-        Ok(match value.str("reason")? {
-            "absent" => Self::Absent,
-            "erased" => Self::Erased,
-            "expired" => Self::Expired,
-            "revoked" => Self::Revoked,
-            "superseded" => Self::Superseded(value.text("successor")?),
-            other => return Err(Wrong(format!("reason `{other}` is unknown"))),
         })
     }
 }
@@ -384,6 +370,12 @@ impl Fault {
             nodes: nodes.ok_or_else(|| Wrong("`nodes` are no numbers".to_owned()))?,
         })
     }
+}
+
+fn read_miss(value: &Map<'_>) -> Result<Miss, Wrong> {
+    let word = value.str("reason")?;
+    let miss = Miss::of_word(word, || value.text("successor"))?;
+    miss.ok_or_else(|| Wrong(format!("reason `{word}` is unknown")))
 }
 
 fn map(members: Vec<(&'static str, Term)>) -> Term {

@@ -15,9 +15,11 @@ mod operations;
 mod sdk;
 mod term;
 
+use candor_ledger::entry::MissReason;
+
 pub use classify::{Class, Tries, class_of, class_of_code, is_alarm};
 pub use codec::HistoryError;
-pub use operations::{Malformed, Operation, Outcome};
+pub use operations::{Malformed, Operation, Outcome, once_each};
 pub use sdk::Completion;
 pub use term::{Term, TermError};
 
@@ -150,7 +152,7 @@ pub struct Answer {
     pub seq: u64,
     /// That entry's time, microseconds of the ledger, where the answer says it.
     pub time_us: Option<u64>,
-    /// The request's id, where the answer says it.
+    /// The request's id, where the answer says it. A receipt's is not that of its entry.
     pub request: Option<String>,
     /// The request had taken effect before, under the same id.
     pub replayed: bool,
@@ -213,20 +215,8 @@ pub enum Found {
     },
 }
 
-/// Why nothing was served.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Miss {
-    /// Nothing was ever set.
-    Absent,
-    /// The value was erased.
-    Erased,
-    /// The deadline has passed.
-    Expired,
-    /// The result was revoked.
-    Revoked,
-    /// The result gave way to this.
-    Superseded(String),
-}
+/// Why nothing was served; a successor is written as a key.
+pub type Miss = MissReason<String>;
 
 /// Why a call brought no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,6 +247,52 @@ pub enum Step {
     Start,
     /// It is over.
     Stop,
+}
+
+/// The key of a result: `<tenant>/<hex>` for a fingerprint however it is tagged, the subject itself for
+/// others.
+pub fn key_of(tenant: &str, subject: &str) -> String {
+    let digest = subject.strip_prefix("fingerprint:").unwrap_or(subject);
+    match digest.strip_prefix("sha3-256:") {
+        Some(hex) => format!("{tenant}/{hex}"),
+        None => subject.to_owned(),
+    }
+}
+
+/// The hex digits of a digest with or without its tag.
+pub fn hex_of(digest: &str) -> String {
+    let bare = digest.strip_prefix("sha3-256:");
+    bare.unwrap_or(digest).to_owned()
+}
+
+impl Answer {
+    /// One that says nothing but what was found, and where.
+    pub fn new(seq: u64, found: Found) -> Self {
+        Self {
+            seq,
+            time_us: None,
+            request: None,
+            replayed: false,
+            size: None,
+            found,
+        }
+    }
+}
+
+impl Found {
+    /// Whether it can answer this kind of question.
+    pub fn is_of(&self, f: F) -> bool {
+        match self {
+            Self::Attested => f == F::Attest,
+            Self::Conflict { .. } | Self::Written { .. } => f == F::Set,
+            Self::Hit { .. } | Self::Missed(_) => f == F::Get,
+            Self::Proved => f == F::Receipt,
+            Self::Refused { .. } => f.is_change(),
+            Self::Reinstated { .. } => f == F::Reinstate,
+            Self::Revoked { .. } => f == F::Revoke,
+            Self::Superseded => f == F::Supersede,
+        }
+    }
 }
 
 impl Asked {
@@ -312,7 +348,7 @@ impl F {
         }
     }
 
-    /// Whether an answer to it has an entry of its own, and takes effect at most once.
+    /// Whether an answer to it has an entry of its own, and it takes effect at most once.
     pub fn is_change(self) -> bool {
         !matches!(self, Self::Get | Self::Receipt)
     }

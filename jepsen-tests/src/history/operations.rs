@@ -70,12 +70,48 @@ impl Operation {
     }
 }
 
+/// Every question once: changes that were sent more than once under one id took effect once, between the
+/// first asking and the first answer. Unknown, where some try is unknown and none was answered.
+pub fn once_each(all: &[Operation]) -> Vec<Operation> {
+    let mut kept: Vec<Operation> = Vec::new();
+    let mut by_id: BTreeMap<&str, usize> = BTreeMap::new();
+    for operation in all {
+        let id = operation
+            .request()
+            .filter(|_| operation.asked.f().is_change());
+        let before = id.and_then(|id| by_id.get(id).copied());
+        if let Some(before) = before.and_then(|at| kept.get_mut(at)) {
+            before.merge(operation);
+        } else {
+            by_id.extend(id.map(|id| (id, kept.len())));
+            kept.push(operation.clone());
+        }
+    }
+    kept
+}
+
+impl Operation {
+    /// Takes a later try over.
+    fn merge(&mut self, again: &Self) {
+        let better = match (&self.outcome, &again.outcome) {
+            (Outcome::Ok(_), Outcome::Ok(_)) => again.completed_ns < self.completed_ns,
+            (_, Outcome::Ok(_)) | (Outcome::Failed(_), Outcome::Unknown(_)) => true,
+            _ => false,
+        };
+        if better {
+            self.completed_ns = again.completed_ns;
+            self.outcome = again.outcome.clone();
+        }
+    }
+}
+
 impl History {
     /// Pairs questions with answers, by ascending invocation.
     ///
     /// # Errors
     /// [`Malformed`] for the first event that breaks the rules: indices count from 0, time does not go
-    /// back, a process asks one thing at a time, is answered what it asked, and is silent after `:info`.
+    /// back, a process asks one thing at a time, is answered what it asked by something that can answer
+    /// it, and is silent after `:info`.
     pub fn operations(&self) -> Result<Vec<Operation>, Malformed> {
         let mut pairing = Pairing::default();
         for (at, event) in (0_u64..).zip(&self.events) {
@@ -164,6 +200,11 @@ impl Pairing {
                 f.as_str(),
                 asked.as_str()
             ));
+        }
+        if let Outcome::Ok(answer) = &outcome
+            && !answer.found.is_of(f)
+        {
+            return Err(format!("{:?} answers no `{}`", answer.found, f.as_str()));
         }
         operation.completed_ns = Some(event.time_ns);
         operation.outcome = outcome;

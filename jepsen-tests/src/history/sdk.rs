@@ -1,21 +1,26 @@
 //! From what the SDK returns to what a history says.
 
-use candor_client::{Attested, Error, Lookup, Missed, Recorded, Revoked, Verified};
+use candor_client::{About, Attested, Error, Lookup, Missed, Recorded, Revoked};
 use candor_ledger::digest::sha3_256;
-use candor_ledger::entry::{MissReason, Subject};
 
-use super::{Answer, Class, F, Found, Miss, Tries, Trouble, What, class_of};
+use super::{Answer, Class, F, Found, Tries, Trouble, What, class_of, hex_of, key_of};
 
-/// The end of one operation, as an event has it.
+/// The end of one operation, as a run stores it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Completion(pub What);
+pub struct Completion {
+    /// For the history.
+    pub what: What,
+    /// For `receipts.jsonl`: the proof that came with the answer. A receipt that was asked for has one, or
+    /// the run is not judged.
+    pub receipt: Option<String>,
+}
 
 impl Completion {
     /// Of a lookup by a tenant's client.
     pub fn of_get(tenant: &str, result: Result<Lookup, Error>) -> Self {
         Self::of(F::Get, tenant, result, |found| match found {
-            Lookup::Hit(hit) => hit_answer(&hit),
-            Lookup::Miss(missed) => miss_answer(tenant, &missed),
+            Lookup::Hit(hit) => (hit_answer(hit.value(), hit.about()), None),
+            Lookup::Miss(missed) => (miss_answer(tenant, &missed), None),
         })
     }
 
@@ -31,27 +36,43 @@ impl Completion {
         })
     }
 
-    /// Of a revocation, or of one taken back.
-    pub fn of_revocation(f: F, tenant: &str, result: Result<Revoked, Error>) -> Self {
-        Self::of(f, tenant, result, |revoked| {
+    /// Of a revocation.
+    pub fn of_revoke(tenant: &str, result: Result<Revoked, Error>) -> Self {
+        Self::of(F::Revoke, tenant, result, |revoked| {
             let version = revoked.version;
-            let found = match f {
-                F::Reinstate => Found::Reinstated { version },
-                _ => Found::Revoked { version },
-            };
-            own_answer(&revoked.recorded, found)
+            own_answer(&revoked.recorded, Found::Revoked { version })
         })
     }
 
-    /// Of a supersession, an attestation or a receipt.
-    pub fn of_recorded(f: F, tenant: &str, result: Result<Recorded, Error>) -> Self {
-        Self::of(f, tenant, result, |recorded| {
-            let found = match f {
-                F::Attest => Found::Attested,
-                F::Receipt => Found::Proved,
-                _ => Found::Superseded,
-            };
-            own_answer(&recorded, found)
+    /// Of a revocation taken back.
+    pub fn of_reinstate(tenant: &str, result: Result<Revoked, Error>) -> Self {
+        Self::of(F::Reinstate, tenant, result, |revoked| {
+            let version = revoked.version;
+            own_answer(&revoked.recorded, Found::Reinstated { version })
+        })
+    }
+
+    /// Of a supersession.
+    pub fn of_supersede(tenant: &str, result: Result<Recorded, Error>) -> Self {
+        Self::of(F::Supersede, tenant, result, |recorded| {
+            own_answer(&recorded, Found::Superseded)
+        })
+    }
+
+    /// Of an attestation.
+    pub fn of_attest(tenant: &str, result: Result<Recorded, Error>) -> Self {
+        Self::of(F::Attest, tenant, result, |recorded| {
+            own_answer(&recorded, Found::Attested)
+        })
+    }
+
+    /// Of the proof of an entry. The entry is another request's: neither its id nor that it was repeated
+    /// says anything of this one.
+    pub fn of_receipt(tenant: &str, result: Result<Recorded, Error>) -> Self {
+        Self::of(F::Receipt, tenant, result, |recorded| {
+            let (mut answer, receipt) = own_answer(&recorded, Found::Proved);
+            (answer.request, answer.replayed) = (None, false);
+            (answer, receipt)
         })
     }
 
@@ -59,15 +80,19 @@ impl Completion {
         f: F,
         tenant: &str,
         result: Result<T, Error>,
-        answer: impl FnOnce(T) -> Answer,
+        answer: impl FnOnce(T) -> (Answer, Option<String>),
     ) -> Self {
-        Self(match result {
-            Ok(found) => What::Answered {
-                f,
-                answer: answer(found),
-            },
-            Err(error) => of_error(f, tenant, &error),
-        })
+        match result {
+            Ok(found) => {
+                let (answer, receipt) = answer(found);
+                let what = What::Answered { f, answer };
+                Self { what, receipt }
+            }
+            Err(error) => {
+                let (what, receipt) = (of_error(f, tenant, &error), None);
+                Self { what, receipt }
+            }
+        }
     }
 }
 
@@ -83,8 +108,8 @@ fn of_error(f: F, tenant: &str, error: &Error) -> What {
     match (class_of(error, f, Tries::Many), error) {
         (Class::Fail, _) => What::Failed(trouble),
         (Class::Ok, Error::Conflict { seq, held, .. }) => {
-            let held = hex_part(held);
-            let answer = bare_answer(seq.0, Found::Conflict { held });
+            let held = hex_of(held);
+            let answer = Answer::new(seq.0, Found::Conflict { held });
             What::Answered { f, answer }
         }
         (
@@ -97,81 +122,54 @@ fn of_error(f: F, tenant: &str, error: &Error) -> What {
         ) => {
             let found = Found::Refused {
                 reason: reason.clone(),
-                successor: successor.as_deref().map(|other| key_of_text(tenant, other)),
+                successor: successor.as_deref().map(|other| key_of(tenant, other)),
             };
-            let answer = bare_answer(seq.0, found);
+            let answer = Answer::new(seq.0, found);
             What::Answered { f, answer }
         }
         (Class::Ok | Class::Info, _) => What::Unknown(trouble),
     }
 }
 
-fn hit_answer(hit: &Verified) -> Answer {
-    let about = hit.about();
+fn hit_answer(value: &[u8], about: &About) -> Answer {
+    let found = Found::Hit {
+        output: hex::encode(sha3_256(value)),
+        version: about.version,
+        write_seq: about.write_seq.0,
+    };
     Answer {
         request: Some(about.request_id.to_string()),
         size: Some(about.as_of.size.0),
-        ..bare_answer(
-            about.read_seq.0,
-            Found::Hit {
-                output: hex::encode(sha3_256(hit.value())),
-                version: about.version,
-                write_seq: about.write_seq.0,
-            },
-        )
+        ..Answer::new(about.read_seq.0, found)
     }
 }
 
 fn miss_answer(tenant: &str, missed: &Missed) -> Answer {
-    let miss = match &missed.reason {
-        MissReason::Absent => Miss::Absent,
-        MissReason::Erased => Miss::Erased,
-        MissReason::Expired => Miss::Expired,
-        MissReason::Revoked => Miss::Revoked,
-        MissReason::Superseded(successor) => Miss::Superseded(key_of(tenant, successor)),
-    };
+    let reason = missed.reason.clone();
+    let miss = reason.map(|successor| key_of(tenant, &successor.to_string()));
     Answer {
         time_us: Some(missed.entry.time.0),
         request: missed.entry.request_id.map(|id| id.to_string()),
-        ..bare_answer(missed.seq.0, Found::Missed(miss))
+        ..Answer::new(missed.seq.0, Found::Missed(miss))
     }
 }
 
-fn own_answer(recorded: &Recorded, found: Found) -> Answer {
+/// The answer that an entry is, and its proof if it is sealed.
+fn own_answer(recorded: &Recorded, found: Found) -> (Answer, Option<String>) {
     let sealed = recorded.sealed.as_ref();
-    Answer {
+    let receipt = recorded.receipt().map(|receipt| receipt.encode());
+    let answer = Answer {
         time_us: Some(recorded.entry.time.0),
         request: recorded.entry.request_id.map(|id| id.to_string()),
         replayed: recorded.replayed,
         size: sealed.map(|sealed| sealed.checkpoint.checkpoint().size.0),
-        ..bare_answer(recorded.seq().0, found)
-    }
+        ..Answer::new(recorded.seq().0, found)
+    };
+    (
+        answer,
+        receipt.and_then(|text| String::from_utf8(text).ok()),
+    )
 }
 
-fn bare_answer(seq: u64, found: Found) -> Answer {
-    Answer {
-        seq,
-        time_us: None,
-        request: None,
-        replayed: false,
-        size: None,
-        found,
-    }
-}
-
-/// `<tenant>/<hex>` for a fingerprint; the subject's own text for anything else.
-fn key_of(tenant: &str, subject: &Subject) -> String {
-    key_of_text(tenant, &subject.to_string())
-}
-
-fn key_of_text(tenant: &str, subject: &str) -> String {
-    match subject.strip_prefix("fingerprint:") {
-        Some(digest) => format!("{tenant}/{}", hex_part(digest)),
-        None => subject.to_owned(),
-    }
-}
-
-fn hex_part(digest: &str) -> String {
-    let bare = digest.strip_prefix("sha3-256:");
-    bare.unwrap_or(digest).to_owned()
-}
+#[cfg(test)]
+mod tests;

@@ -157,30 +157,22 @@ impl Term {
                 out.push('}');
             }
             Self::Nil => out.push_str("nil"),
-            Self::Text(text) => write_string(text, out),
-            Self::Word(word) => {
+            Self::Word(word) if is_keyword(word) => {
                 let _ = write!(out, ":{word}");
+            }
+            // The escapes of JSON are escapes of EDN.
+            Self::Text(text) | Self::Word(text) => {
+                let _ = write!(out, "{}", serde_json::Value::from(text.as_str()));
             }
         }
     }
 }
 
-fn write_string(text: &str, out: &mut String) {
-    out.push('"');
-    for char in text.chars() {
-        match char {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            control if control.is_control() => {
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            other => out.push(other),
-        }
-    }
-    out.push('"');
+/// Whether EDN can spell it as a keyword and reads it back as the same. Others are written as strings:
+/// [`Term::as_str`] does not tell them apart.
+fn is_keyword(word: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.*+!?/<>=$%&|".contains(c);
+    !word.is_empty() && word.chars().all(plain)
 }
 
 /// A history nests four deep; deeper text is no history, and must not exhaust the stack.
@@ -302,6 +294,8 @@ impl<'a> Reader<'a> {
         let escape = chars.next();
         self.at += escape.map_or(0, char::len_utf8);
         match escape {
+            Some('b') => Ok('\u{8}'),
+            Some('f') => Ok('\u{c}'),
             Some('n') => Ok('\n'),
             Some('r') => Ok('\r'),
             Some('t') => Ok('\t'),

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, reason = "test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 use candor_client::Error;
 use candor_node::grpc::status::ErrorCode;
@@ -142,6 +142,7 @@ fn what_is_not_understood_is_refused_with_its_line() {
             ":process :someone",
             "process `:someone` is unknown",
         ),
+        ("\"acme/9f\"", "\"acme/9f\", :also 1", "says more or less"),
         (":index 1", ":index -1", "`-1` is no term"),
         (":index 1", ":index 1 :index 2", "`:index` a second time"),
         ("}", "", "a map wants a keyword"),
@@ -202,6 +203,63 @@ fn a_history_that_no_processes_can_have_made_is_malformed() {
         "the second never came back: unknown"
     );
     assert!(fine.iter().all(Operation::is_unknown));
+}
+
+#[test]
+fn a_change_that_was_sent_again_is_asked_once_and_is_the_best_that_is_known_of_it() {
+    let trouble = || Trouble {
+        f: F::Set,
+        error: "UNAVAILABLE".to_owned(),
+        request: Some("018f".to_owned()),
+    };
+    let written = |expires_us| {
+        let (version, renewed) = (1, false);
+        let found = Found::Written {
+            version,
+            renewed,
+            expires_us,
+        };
+        let request = Some("018f".to_owned());
+        let answer = Answer::new(expires_us, found);
+        Outcome::Ok(Answer { request, ..answer })
+    };
+    let failed = || Outcome::Failed(trouble());
+    let unknown = || Outcome::Unknown(Some(trouble()));
+    let of = |at: u64, outcome: &Outcome| Operation {
+        index: at,
+        process: at,
+        node: None,
+        asked: questions()[5].clone(),
+        invoked_ns: at,
+        completed_ns: Some(10 - at),
+        outcome: outcome.clone(),
+    };
+    for (first, second, best) in [
+        (failed(), unknown(), 2),
+        (unknown(), failed(), 1),
+        (failed(), written(7), 2),
+        (written(7), failed(), 1),
+        (unknown(), written(7), 2),
+        (written(7), unknown(), 1),
+        // The one that was answered first.
+        (written(7), written(8), 2),
+    ] {
+        let once = once_each(&[of(1, &first), of(2, &second)]);
+        let best = if best == 1 {
+            of(1, &first)
+        } else {
+            of(2, &second)
+        };
+        let kept: Vec<_> = once
+            .iter()
+            .map(|one| (&one.outcome, one.completed_ns))
+            .collect();
+        assert_eq!(kept, [(&best.outcome, best.completed_ns)]);
+        assert_eq!(
+            once.iter().map(|one| one.invoked_ns).collect::<Vec<_>>(),
+            [1]
+        );
+    }
 }
 
 #[test]

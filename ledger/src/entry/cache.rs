@@ -57,8 +57,10 @@ pub struct ReadMiss {
 }
 
 /// Why a lookup found nothing that it may disclose.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum MissReason {
+///
+/// `S` is how a successor is written: the entry's own way, unless somebody keeps another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MissReason<S = Subject> {
     /// Nothing was ever set.
     Absent,
     /// The value was erased. Reserved: no operation of rules version 1 erases.
@@ -68,7 +70,7 @@ pub enum MissReason {
     /// The result was revoked.
     Revoked,
     /// The result, or all results of its model version, gave way to this fingerprint or model.
-    Superseded(Subject),
+    Superseded(S),
 }
 
 /// `cache.write_conflict`: other bytes were offered for an ACTIVE result.
@@ -237,19 +239,44 @@ impl ReadMiss {
     }
 
     pub(super) fn read(fields: &mut Fields) -> Result<Self, EntryError> {
-        let reason = match fields.text("reason")?.as_str() {
-            "absent" => MissReason::Absent,
-            "erased" => MissReason::Erased,
-            "expired" => MissReason::Expired,
-            "revoked" => MissReason::Revoked,
-            "superseded" => MissReason::Superseded(fields.successor("successor")?),
-            other => return Err(fields.not_understood("reason", other)),
-        };
+        let word = fields.text("reason")?;
+        let reason = MissReason::of_word(&word, || fields.successor("successor"))?;
+        let reason = reason.ok_or_else(|| fields.not_understood("reason", &word))?;
         Ok(Self { reason })
     }
 }
 
-impl MissReason {
+impl<S> MissReason<S> {
+    /// The reason of a word in entries, `None` of another word; the successor is read where the reason
+    /// has one.
+    ///
+    /// # Errors
+    /// Those of the successor.
+    pub fn of_word<E>(
+        word: &str,
+        successor: impl FnOnce() -> Result<S, E>,
+    ) -> Result<Option<Self>, E> {
+        Ok(Some(match word {
+            "absent" => Self::Absent,
+            "erased" => Self::Erased,
+            "expired" => Self::Expired,
+            "revoked" => Self::Revoked,
+            "superseded" => Self::Superseded(successor()?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The same reason with its successor written another way.
+    pub fn map<T>(self, write: impl FnOnce(S) -> T) -> MissReason<T> {
+        match self {
+            Self::Absent => MissReason::Absent,
+            Self::Erased => MissReason::Erased,
+            Self::Expired => MissReason::Expired,
+            Self::Revoked => MissReason::Revoked,
+            Self::Superseded(successor) => MissReason::Superseded(write(successor)),
+        }
+    }
+
     /// The word in entries.
     pub fn as_str(&self) -> &'static str {
         match self {
