@@ -3,15 +3,17 @@
 //! From client data alone, in O(n log n), so that it holds where `wgl` runs out of budget. A hit on an
 //! output is wrong if
 //!
-//! - no set of it was asked for before the hit was answered; or
+//! - no set of it that may have been accepted was asked for before the hit was answered; or
 //! - its revocation was answered before the hit was asked for, and no reinstatement of it can have come
 //!   between the two: each was answered before that revocation was asked for, or asked for after the hit; or
-//! - a supersession of its key was answered before: nothing ends that.
+//! - a supersession of its key was answered before: nothing ends that; or
+//! - the checkpoint that came with it does not cover its write: a value leaves a node only under one.
 //!
 //! Sound: each is impossible in every order. Deadlines are `ttl`.
 
 use std::collections::BTreeMap;
 
+use super::best::Best;
 use super::words;
 use super::{Judgement, Notes, Run};
 use crate::history::{Asked, Found, Operation, Outcome};
@@ -23,7 +25,7 @@ pub(super) const NAME: &str = "cache_validity";
 pub(super) fn judge(run: &Run) -> Judgement {
     let mut notes = Notes::default();
     let mut keys: BTreeMap<&str, Facts<'_>> = BTreeMap::new();
-    for operation in run.all() {
+    for operation in &run.once {
         if let Some(key) = operation.asked.key() {
             keys.entry(key).or_default().learn(operation);
         }
@@ -55,10 +57,10 @@ fn served(operation: &Operation) -> Option<(&str, &str)> {
 struct Facts<'a> {
     /// First asking of each output.
     set: BTreeMap<&'a str, u64>,
-    /// Revocations that were answered, by output: answered, asked.
-    revoked: BTreeMap<&'a str, Vec<(u64, u64)>>,
-    /// Reinstatements that may have taken effect, by output: asked, answered.
-    reinstated: BTreeMap<&'a str, Vec<(u64, u64)>>,
+    /// Revocations that were answered, by output: when each was asked for, at when it was answered.
+    revoked: BTreeMap<&'a str, Best<u64>>,
+    /// Reinstatements that may have taken effect, by output: when each was answered, at when it was asked for.
+    reinstated: BTreeMap<&'a str, Best<u64>>,
     /// First answer to a supersession.
     superseded: Option<u64>,
 }
@@ -71,21 +73,19 @@ impl<'a> Facts<'a> {
         }
         let found = operation.answer().map(|answer| &answer.found);
         match (&operation.asked, found) {
-            (Asked::Set { output, .. }, _) => {
+            (Asked::Set { output, .. }, None | Some(Found::Written { .. })) => {
                 let first = self.set.entry(output).or_insert(invoked);
                 *first = invoked.min(*first);
             }
             (Asked::Revoke { output, .. }, Some(Found::Revoked { .. })) => {
-                let ended = completed.map(|completed| (completed, invoked));
-                self.revoked.entry(output).or_default().extend(ended);
+                let ended = completed.unwrap_or(u64::MAX);
+                self.revoked.entry(output).or_default().put(ended, invoked);
             }
             (Asked::Reinstate { output, .. }, None | Some(Found::Reinstated { .. })) => {
                 // Unknown: it may take effect at any time.
                 let ended = completed.filter(|_| found.is_some()).unwrap_or(u64::MAX);
-                self.reinstated
-                    .entry(output)
-                    .or_default()
-                    .push((invoked, ended));
+                let those = self.reinstated.entry(output).or_default();
+                those.put(invoked, ended);
             }
             (Asked::Supersede { .. }, Some(Found::Superseded)) => {
                 let first = [self.superseded, completed].into_iter().flatten().min();
@@ -107,11 +107,26 @@ impl<'a> Facts<'a> {
                 words::millis(ended)
             ));
         }
-        let before = self.revoked.get(output).into_iter().flatten();
-        let (ended, since) = before.filter(|(ended, _)| *ended < asked).max()?;
-        let back = self.reinstated.get(output).into_iter().flatten();
-        let mut back = back.filter(|(asked, ended)| *asked < answered && *ended >= *since);
-        let revoked = || format!("it was revoked, answered at {} ms", words::millis(*ended));
-        back.next().is_none().then(revoked)
+        // The revocation that was asked for last is the hardest to undo.
+        let revoked = self.revoked.get(output).and_then(|one| one.before(asked));
+        let back = self.reinstated.get(output);
+        let back = back.and_then(|back| back.before(answered));
+        if let Some(since) = revoked.filter(|since| back < Some(*since)) {
+            return Some(format!(
+                "it was revoked, by what was asked for at {} ms and answered before",
+                words::millis(since)
+            ));
+        }
+        uncovered(hit)
+    }
+}
+
+fn uncovered(hit: &Operation) -> Option<String> {
+    let answer = hit.answer()?;
+    match (&answer.found, answer.size) {
+        (Found::Hit { write_seq, .. }, Some(size)) if *write_seq >= size => Some(format!(
+            "its write {write_seq} is not covered by the checkpoint of size {size}"
+        )),
+        _ => None,
     }
 }

@@ -37,6 +37,9 @@ fn walk(node: u64, chain: &[Record], notes: &mut Notes) {
         notes.demand(record.seq() == Some(seq), || {
             format!("{}: says that it is {:?}", here(), record.seq())
         });
+        notes.demand((record.op() == "ledger.genesis") == (seq == 0), || {
+            format!("{}: a genesis elsewhere, or none at the beginning", here())
+        });
         notes.demand(record.str("prev") == Some(&prev), || {
             format!("{}: `prev` is not the hash of the entry before", here())
         });
@@ -50,8 +53,8 @@ fn walk(node: u64, chain: &[Record], notes: &mut Notes) {
         };
         let last = ends.get(&lifecycle).copied();
         let n = last.map_or(1, |(n, _)| n + 1);
-        let linked =
-            record.int("n") == Some(n) && record.int("subject_prev") == last.map(|(_, seq)| seq);
+        let linked = record.int("n") == Some(n)
+            && record.int_or_null("subject_prev") == Some(last.map(|(_, seq)| seq));
         notes.demand(linked, || {
             format!(
                 "{}: is not event {n} of `{}` after {last:?}",

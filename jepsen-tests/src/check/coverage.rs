@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::faults::Lasting;
 use super::{Judgement, Notes, Run};
-use crate::history::{F, Step, What};
+use crate::history::{F, What};
 
 /// As named in results.
 pub(super) const NAME: &str = "coverage";
@@ -37,6 +38,9 @@ pub(super) fn judge(run: &Run) -> Judgement {
             }),
         }
     }
+    if demands.ok == 0 {
+        notes.doubted("the plan demands nothing".to_owned());
+    }
     let unknown = |name: &&String| !F::ALL.iter().any(|f| f.as_str() == **name);
     if let Some(name) = demands.ok_of.keys().find(unknown) {
         notes.doubted(format!("the plan demands `{name}`, which is no operation"));
@@ -46,7 +50,7 @@ pub(super) fn judge(run: &Run) -> Judgement {
 
 /// Answers to what was asked while each fault lasted.
 fn during(run: &Run) -> BTreeMap<&str, u64> {
-    let mut lasts: BTreeMap<&str, bool> = BTreeMap::new();
+    let mut lasting = Lasting::default();
     let mut answers: BTreeMap<&str, u64> = BTreeMap::new();
     let asked: BTreeMap<u64, bool> = run
         .all()
@@ -55,10 +59,10 @@ fn during(run: &Run) -> BTreeMap<&str, u64> {
         .collect();
     for event in &run.history.events {
         if let What::Fault(fault) = &event.what {
-            lasts.insert(&fault.name, fault.step == Step::Start);
+            lasting.take(fault);
             answers.entry(&fault.name).or_default();
         } else if asked.get(&event.index) == Some(&true) {
-            for (name, _) in lasts.iter().filter(|(_, lasts)| **lasts) {
+            for name in lasting.names() {
                 *answers.entry(name).or_default() += 1;
             }
         }

@@ -1,11 +1,11 @@
 //! L10, L11: a request takes effect once, and nothing takes effect without a request.
 //!
 //! 1. Of one id, a change stands in one entry, and every answer to it names that entry; a lookup has an
-//!    entry for each try.
+//!    entry for each try. Every entry of an id is of what was asked under it.
 //! 2. A call that failed has none.
-//! 3. Every entry of the run's actors is some call's: by its id, or, because the SDK tells no ids of calls
-//!    without an answer, as the one of a call that is unknown and asked just this. More such entries than
-//!    such calls are entries that nobody asked for.
+//! 3. Every entry that is not the log's own, or an operator's, is some call's of the run's actors: by its id,
+//!    or, because the SDK tells no ids of calls without an answer, as the one of a call that is unknown and
+//!    asked just this. More such entries than such calls are entries that nobody asked for.
 //!
 //! Not seen: a change under a second id by a client that replaced the first in doubt, while other calls
 //! that ask the same are unknown.
@@ -24,7 +24,6 @@ pub(super) const NAME: &str = "exactly_once";
 pub(super) fn judge(run: &Run) -> Judgement {
     let mut notes = Notes::default();
     if run.operations.is_err() {
-        notes.doubted("the history is malformed".to_owned());
         return notes.close(NAME, "entries");
     }
     let requests = requests(run, &mut notes);
@@ -32,6 +31,7 @@ pub(super) fn judge(run: &Run) -> Judgement {
         once(id, records, &mut notes);
     }
     answers(run.all(), &mut notes);
+    questions(run.all(), &requests, &mut notes);
     failures(run.all(), &requests, &mut notes);
     phantoms(run.all(), &requests, &mut notes);
     notes.close(NAME, "entries")
@@ -42,15 +42,26 @@ type Requests<'a> = BTreeMap<&'a str, Vec<&'a Record>>;
 /// The entries of the run's actors, by id.
 fn requests<'a>(run: &'a Run, notes: &mut Notes) -> Requests<'a> {
     let mut requests = Requests::new();
-    for record in run.ledger().iter().filter(|one| !one.is_of_the_log()) {
-        let actor = record.str("actor").unwrap_or_default();
-        if !run.plan.actors.iter().any(|known| known == actor) {
+    for record in run.ledger() {
+        let (actor, op) = (record.str("actor").unwrap_or_default(), record.op());
+        let told = || format!("entry {:?}, `{op}` of `{actor}`", record.seq());
+        if record.is_of_the_log() {
+            let is_own = matches!(op, "ledger.genesis" | "ledger.seal" | "cache.expire")
+                || op == "cache.supersede" && record.body_int("cause").is_some();
+            notes.demand(is_own, || {
+                format!("{}: the log does not do that by itself", told())
+            });
+            continue;
+        }
+        if op.starts_with("ledger.") {
             continue;
         }
         notes.saw();
+        let is_known = run.plan.actors.iter().any(|known| known == actor);
+        notes.demand(is_known, || format!("{}: took no part in the run", told()));
         match record.request() {
             Some(id) => requests.entry(id).or_default().push(record),
-            None => notes.violated(format!("entry {:?} of `{actor}` has no id", record.seq())),
+            None => notes.violated(format!("{}: has no id", told())),
         }
     }
     requests
@@ -70,9 +81,12 @@ fn once(id: &str, records: &[&Record], notes: &mut Notes) {
             places()
         )
     });
-    notes.demand(changes == 0 || records.len() == changes, || {
+    let asked = |record: &&&Record| record.asked().map(|asked| likeness(&asked));
+    let mut questions: Vec<_> = records.iter().map(|record| asked(&record)).collect();
+    questions.dedup();
+    notes.demand(questions.len() == 1, || {
         format!(
-            "request {id} is a change and something else, in entries {:?}",
+            "request {id} stands for several questions, in entries {:?}",
             places()
         )
     });
@@ -94,23 +108,39 @@ fn answers(all: &[Operation], notes: &mut Notes) {
     }
 }
 
-fn failures(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
-    for operation in all {
-        if !matches!(operation.outcome, Outcome::Failed(_)) {
-            continue;
+/// Equal ids, equal questions: a call that is unknown too has no entry but of what it asked.
+fn questions(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
+    let own = all.iter().filter(|one| one.asked.f().makes_entry());
+    for operation in own.filter(|one| !matches!(one.outcome, Outcome::Failed(_))) {
+        let records = operation.request().and_then(|id| requests.get(id));
+        let mut others = records.into_iter().flatten();
+        if let Some(other) = others.find(|record| !record.is_of(&operation.asked)) {
+            let told = words::operation(operation);
+            notes.violated(format!(
+                "{told}: its id stands for something else: {}",
+                other.line
+            ));
         }
-        // One id may have been sent twice, and refused only the second time.
-        let id = operation.request().filter(|id| requests.contains_key(id));
-        let elsewhere = id.is_some_and(|id| {
-            let mut others = all.iter().filter(|one| one.request() == Some(id));
-            others.any(|one| !matches!(one.outcome, Outcome::Failed(_)))
-        });
-        notes.demand(id.is_none() || elsewhere, || {
-            format!(
-                "{}: it failed, and has an entry",
-                words::operation(operation)
-            )
-        });
+    }
+}
+
+fn failures(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
+    let own = all.iter().filter(|one| one.asked.f().makes_entry());
+    let (failed, others): (Vec<&Operation>, Vec<_>) =
+        own.partition(|one| matches!(one.outcome, Outcome::Failed(_)));
+    // One id may have been sent twice, and refused only the second time.
+    let elsewhere: BTreeSet<&str> = others.iter().filter_map(|one| one.request()).collect();
+    for operation in failed {
+        let mut id = operation.request().into_iter();
+        notes.demand(
+            id.all(|id| elsewhere.contains(id) || !requests.contains_key(id)),
+            || {
+                format!(
+                    "{}: it failed, and has an entry",
+                    words::operation(operation)
+                )
+            },
+        );
     }
 }
 
@@ -119,11 +149,13 @@ type Likeness = (F, String, String);
 
 fn phantoms(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
     let mut unknown: BTreeMap<Likeness, u64> = BTreeMap::new();
-    let mut claimed: BTreeMap<&str, &Operation> = BTreeMap::new();
-    for operation in all {
+    let mut claimed: BTreeSet<&str> = BTreeSet::new();
+    // Who asks for the proof of an entry did not ask for the entry.
+    let own = || all.iter().filter(|one| one.asked.f().makes_entry());
+    for operation in own() {
         match operation.request() {
             Some(id) => {
-                claimed.insert(id, operation);
+                claimed.insert(id);
             }
             // Some answers name their entry and no id.
             None if operation.answer().is_some() => {}
@@ -133,13 +165,10 @@ fn phantoms(all: &[Operation], requests: &Requests<'_>, notes: &mut Notes) {
             None => {}
         }
     }
-    let places: BTreeSet<u64> = all
-        .iter()
-        .filter_map(|one| Some(one.answer()?.seq))
-        .collect();
+    let places: BTreeSet<u64> = own().filter_map(|one| Some(one.answer()?.seq)).collect();
     let answered = |record: &Record| record.seq().is_some_and(|seq| places.contains(&seq));
     let is_open = |(id, records): &(&&str, &Vec<&Record>)| {
-        !claimed.contains_key(**id) && !records.iter().any(|one| answered(one))
+        !claimed.contains(**id) && !records.iter().any(|one| answered(one))
     };
     let open = requests.iter().filter(is_open);
     let open = open.filter_map(|(_, records)| records.first().copied());
@@ -166,11 +195,14 @@ fn take_call(unknown: &mut BTreeMap<Likeness, u64>, record: &Record) -> bool {
     let Some((f, key, output)) = record.asked().map(|asked| likeness(&asked)) else {
         return false;
     };
-    let like =
-        |call: &Likeness| call.0 == f && call.1 == key && (output.is_empty() || call.2 == output);
-    let call = unknown
-        .iter_mut()
-        .find(|(call, left)| like(call) && **left > 0);
+    // An entry that tells no output is that of any: they stand directly behind it.
+    let any = output.is_empty();
+    let mut from = unknown.range_mut((f, key.clone(), output.clone())..);
+    let like = |call: &Likeness| call.0 == f && call.1 == key && (any || call.2 == output);
+    let call = from
+        .by_ref()
+        .take_while(|(call, _)| like(call))
+        .find(|(_, left)| **left > 0);
     match call {
         Some((_, left)) => {
             *left -= 1;

@@ -17,7 +17,7 @@ use super::model::{Life, Standing, agrees};
 use super::record::Record;
 use super::words::{self, brief};
 use super::{Judgement, Notes, Run};
-use crate::history::{Answer, Asked, F, Found, Operation};
+use crate::history::{Answer, Asked, F, Found, Operation, Outcome};
 
 /// As named in results.
 pub(super) const NAME: &str = "ledger_order";
@@ -61,10 +61,10 @@ fn difference(operation: &Operation, answer: &Answer, record: &Record) -> Option
     if id.is_some() && record.request() != id {
         return Some("it is another request's".to_owned());
     }
-    let (Some(asked), Some(found)) = (record.asked(), record.found()) else {
+    let Some(found) = record.found() else {
         return Some(format!("it is a `{}`", record.op()));
     };
-    if !is_question(&operation.asked, &asked, &found) {
+    if !record.is_of(&operation.asked) {
         return Some(format!("it answers another question: {}", record.line));
     }
     if !is_answer(&answer.found, &found) {
@@ -72,22 +72,6 @@ fn difference(operation: &Operation, answer: &Answer, record: &Record) -> Option
     }
     let time = answer.time_us.is_some() && answer.time_us != record.time_us();
     time.then(|| "it has another time".to_owned())
-}
-
-/// An entry holds of the question what its kind has room for.
-fn is_question(asked: &Asked, held: &Asked, found: &Found) -> bool {
-    let output = |asked: &Asked| match asked {
-        Asked::Set { output, .. }
-        | Asked::Revoke { output, .. }
-        | Asked::Reinstate { output, .. } => output.clone(),
-        Asked::Supersede { successor, .. } => successor.clone(),
-        _ => String::new(),
-    };
-    let (wanted, held_output) = (output(asked), output(held));
-    // A refusal names the successor that stands, not the one that was asked for.
-    let of_supersede = asked.f() == F::Supersede && *found != Found::Superseded;
-    let told = !of_supersede && !held_output.is_empty();
-    asked.f() == held.f() && asked.key() == held.key() && (!told || wanted == held_output)
 }
 
 fn is_answer(answer: &Found, held: &Found) -> bool {
@@ -261,19 +245,24 @@ impl Kept {
     }
 }
 
-/// By invocation, keeping the greatest place that was answered before.
+/// By invocation, keeping the greatest place that was answered before. What was sent more than once under
+/// one id was asked when it was first sent; what was not answered stands where its id does, if it does.
 fn sweep(run: &Run, notes: &mut Notes) {
-    let all = run.all();
-    let own = |operation: &&Operation| operation.asked.f().makes_entry();
-    let mut ends: Vec<(u64, u64, u64)> = all
-        .iter()
-        .filter(own)
+    let ids = places(run.ledger());
+    let own = run.once.iter().filter(|one| one.asked.f().makes_entry());
+    let place = |one: &Operation| match &one.outcome {
+        Outcome::Ok(answer) => Some(answer.seq),
+        Outcome::Unknown(_) => ids.get(one.request()?).copied(),
+        Outcome::Failed(_) => None,
+    };
+    let mut ends: Vec<(u64, u64, u64)> = own
+        .clone()
         .filter_map(|one| Some((one.completed_ns?, one.answer()?.seq, one.index)))
         .collect();
     ends.sort_unstable();
     let mut ends = ends.into_iter().peekable();
     let (mut greatest, mut of) = (None, 0);
-    for operation in all.iter().filter(own) {
+    for operation in own {
         while let Some((_, seq, index)) =
             ends.next_if(|(completed, _, _)| *completed < operation.invoked_ns)
         {
@@ -281,15 +270,23 @@ fn sweep(run: &Run, notes: &mut Notes) {
                 (greatest, of) = (Some(seq), index);
             }
         }
-        // What had taken effect under an earlier try stands where that put it.
-        let answer = operation.answer().filter(|answer| !answer.replayed);
-        if let Some(answer) = answer.filter(|answer| Some(answer.seq) <= greatest) {
+        if let Some(place) = place(operation).filter(|place| Some(*place) <= greatest) {
             notes.violated(format!(
-                "{} stands at {}, though [{of}] was answered before with {}",
+                "{} stands at {place}, though [{of}] was answered before with {}",
                 words::operation(operation),
-                answer.seq,
                 greatest.unwrap_or_default()
             ));
         }
     }
+}
+
+/// Where the first change of each id stands.
+fn places(ledger: &[Record]) -> BTreeMap<&str, u64> {
+    let mut places = BTreeMap::new();
+    for (seq, record) in (0_u64..).zip(ledger).filter(|(_, one)| one.is_change()) {
+        if let Some(id) = record.request() {
+            places.entry(id).or_insert(seq);
+        }
+    }
+    places
 }

@@ -76,10 +76,6 @@ pub fn search<O, S: Clone + Ord>(
                     }
                     left -= usize::from(calls[call].completed.is_some());
                     order.push((call, std::mem::replace(&mut state, next)));
-                    if order.len() > farthest.placed.len() {
-                        farthest.placed = order.iter().map(|(call, _)| *call).collect();
-                        farthest.state = state.clone();
-                    }
                     list.lift(call);
                     at = list.first();
                     continue;
@@ -90,6 +86,10 @@ pub fn search<O, S: Clone + Ord>(
             continue;
         }
         // A return, or the end: what was placed last was placed wrongly.
+        if order.len() > farthest.placed.len() {
+            farthest.placed = order.iter().map(|(call, _)| *call).collect();
+            farthest.state = state.clone();
+        }
         let Some((call, before)) = order.pop() else {
             return Search::Violated(farthest);
         };

@@ -2,7 +2,7 @@
 //!
 //! | checker | property | witness |
 //! | --- | --- | --- |
-//! | `well_formed` | the history is one that processes can have made | history |
+//! | `well_formed` | the history is one that processes and a nemesis can have made | history |
 //! | `chain` | L2, L3: one gap-free chain, the same on all nodes | ledgers |
 //! | `ledger_order` | L1, L8: the ledger's order explains every answer, and respects real time | history, ledger |
 //! | `wgl` | L8: some order explains what clients were told | history alone |
@@ -23,11 +23,13 @@
 //! `README.md`; the classes of outcomes are those of `SEMANTICS.md`.
 
 mod alarms;
+mod best;
 mod cache_validity;
 mod chain;
 mod checkpoints;
 mod coverage;
 mod exactly_once;
+mod faults;
 mod ledger_order;
 mod linear;
 mod liveness;

@@ -141,7 +141,10 @@ impl Life {
 
     fn supersede(&self, successor: &str, hindrance: Option<&str>) -> (Found, Self) {
         match (&self.standing, hindrance) {
-            (Standing::Active | Standing::Expired, Some(reason)) => self.refuse_with(reason),
+            (Standing::Active | Standing::Expired, Some(reason)) => {
+                let (reason, successor) = (reason.to_owned(), Some(successor.to_owned()));
+                (Found::Refused { reason, successor }, self.clone())
+            }
             (Standing::Active | Standing::Expired, None) => {
                 let mut next = self.clone();
                 next.standing = Standing::Superseded(successor.to_owned());
@@ -195,15 +198,6 @@ pub(super) fn agrees(demanded: &Found, got: &Found) -> bool {
                 ..
             },
         ) => version == got_version && renewed == got_renewed,
-        // The successor of a refusal is that of the state; where the refusal is about the one that was
-        // asked for, its entry repeats it.
-        (
-            Found::Refused { reason, successor },
-            Found::Refused {
-                reason: got_reason,
-                successor: got_successor,
-            },
-        ) => reason == got_reason && (successor.is_none() || successor == got_successor),
         _ => demanded == got,
     }
 }

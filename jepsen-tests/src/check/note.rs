@@ -14,6 +14,7 @@ pub(super) struct Stated {
     pub(super) root: Hash,
     /// SHA3-256 of the last entry.
     pub(super) chain: Hash,
+    pub(super) keyset: Hash,
     pub(super) sealed: String,
 }
 
@@ -34,14 +35,19 @@ impl Stated {
         let mut rest = |prefix: &str| lines.next()?.strip_prefix(prefix);
         rest("candor 1")?;
         let chain = rest("chain sha3-256 ")?;
-        rest("keyset sha3-256 ")?;
+        let keyset = rest("keyset sha3-256 ")?;
+        let sealed = rest("sealed ")?.to_owned();
+        if lines.next().is_some() {
+            return None;
+        }
         Some(Self {
             text: text.to_owned(),
             origin: origin.to_owned(),
             size: size.parse().ok()?,
             root: hash(root)?,
             chain: hash(chain)?,
-            sealed: rest("sealed ")?.to_owned(),
+            keyset: hash(keyset)?,
+            sealed,
         })
     }
 }

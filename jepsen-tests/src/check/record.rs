@@ -7,7 +7,7 @@ use candor_ledger::digest::sha3_256;
 use candor_ledger::time::Micros;
 use serde_json::Value;
 
-use crate::history::{Asked, Found, Miss};
+use crate::history::{Asked, Found, Miss, hex_of, key_of};
 
 /// An entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,14 @@ impl Record {
     /// A member that is a whole number.
     pub fn int(&self, key: &str) -> Option<u64> {
         self.json.get(key)?.as_u64()
+    }
+
+    /// A member that is a whole number or null; the outer `None` for anything else.
+    pub fn int_or_null(&self, key: &str) -> Option<Option<u64>> {
+        match self.json.get(key)? {
+            Value::Null => Some(None),
+            other => other.as_u64().map(Some),
+        }
     }
 
     /// A member of the body that is a string.
@@ -96,7 +104,7 @@ impl Record {
     /// The question behind it, as far as the entry tells; `None` for what no operation of a history asks.
     pub fn asked(&self) -> Option<Asked> {
         let key = self.key()?;
-        let output = |name| self.body_str(name).map(bare);
+        let output = |name| self.body_str(name).map(hex_of);
         Some(match self.op() {
             "cache.read_hit" | "cache.read_miss" => Asked::Get { key },
             "cache.verify" => Asked::Attest { key },
@@ -129,7 +137,7 @@ impl Record {
 
     /// A refusal repeats of the question only what it rests on; the rest is left empty.
     fn refused(&self, key: String) -> Option<Asked> {
-        let output = self.body_str("output_hash").map(bare).unwrap_or_default();
+        let output = self.body_str("output_hash").map(hex_of).unwrap_or_default();
         Some(match self.body_str("asked")? {
             "cache.write" => Asked::Set {
                 key,
@@ -147,12 +155,54 @@ impl Record {
         })
     }
 
+    /// Whether it answers this question. It holds of it what its kind has room for.
+    pub fn is_of(&self, asked: &Asked) -> bool {
+        let Some(held) = self.asked() else {
+            return false;
+        };
+        // A refusal tells the output only where that is the reason.
+        let told = |held: &String, output| {
+            held == output || (held.is_empty() && self.op() == "cache.refused")
+        };
+        let same = match (asked, &held) {
+            (
+                Asked::Set { output, ttl_ms, .. },
+                Asked::Set {
+                    output: held,
+                    ttl_ms: held_ttl,
+                    ..
+                },
+            ) => told(held, output) && (self.op() != "cache.write" || ttl_ms == held_ttl),
+            (Asked::Revoke { output, .. }, Asked::Revoke { output: held, .. })
+            | (Asked::Reinstate { output, .. }, Asked::Reinstate { output: held, .. }) => {
+                told(held, output)
+            }
+            // A refusal because of the state names the successor that stands, not the one asked for.
+            (
+                Asked::Supersede { successor, .. },
+                Asked::Supersede {
+                    successor: held, ..
+                },
+            ) => {
+                let of_state = self.op() == "cache.refused" && !self.is_about_successor();
+                of_state || held == successor
+            }
+            _ => asked.f() == held.f(),
+        };
+        same && asked.key() == held.key()
+    }
+
+    fn is_about_successor(&self) -> bool {
+        let reason = self.body_str("reason").unwrap_or_default();
+        reason.starts_with("successor_")
+    }
+
     /// What was answered, as far as the entry tells.
     pub fn found(&self) -> Option<Found> {
         let version = || self.body_int("version");
         Some(match self.op() {
             "cache.read_hit" => Found::Hit {
-                output: bare(self.body_str("output_hash")?),
+                output: hex_of(self.body_str("output_hash")?),
                 version: version()?,
                 write_seq: self.body_int("write_seq")?,
             },
@@ -160,10 +210,13 @@ impl Record {
             "cache.write" => Found::Written {
                 version: version()?,
                 renewed: false,
-                expires_us: self.time_us()? + self.body_int("ttl_ms")? * 1_000,
+                expires_us: self
+                    .body_int("ttl_ms")?
+                    .checked_mul(1_000)?
+                    .checked_add(self.time_us()?)?,
             },
             "cache.write_conflict" => Found::Conflict {
-                held: bare(self.body_str("held")?),
+                held: hex_of(self.body_str("held")?),
             },
             "cache.revoke" => Found::Revoked {
                 version: version()?,
@@ -182,32 +235,12 @@ impl Record {
     }
 
     fn miss(&self) -> Option<Miss> {
-        Some(match self.body_str("reason")? {
-            "absent" => Miss::Absent,
-            "erased" => Miss::Erased,
-            "expired" => Miss::Expired,
-            "revoked" => Miss::Revoked,
-            "superseded" => Miss::Superseded(self.successor()?),
-            _ => return None,
-        })
+        let successor = || self.successor().ok_or(());
+        Miss::of_word(self.body_str("reason")?, successor).ok()?
     }
 
     fn successor(&self) -> Option<String> {
         let tenant = self.str("tenant")?;
         Some(key_of(tenant, self.body_str("successor")?))
     }
-}
-
-/// `<tenant>/<hex>` for a fingerprint, the subject itself for others.
-fn key_of(tenant: &str, subject: &str) -> String {
-    let digest = subject.strip_prefix("fingerprint:").unwrap_or(subject);
-    match digest.strip_prefix("sha3-256:") {
-        Some(hex) => format!("{tenant}/{hex}"),
-        None => subject.to_owned(),
-    }
-}
-
-fn bare(digest: &str) -> String {
-    let bare = digest.strip_prefix("sha3-256:");
-    bare.unwrap_or(digest).to_owned()
 }

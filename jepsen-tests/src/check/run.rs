@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::record::Record;
-use crate::history::{F, History, Malformed, Operation};
+use crate::history::{F, History, Malformed, Operation, once_each};
 
 /// What a run did, and what was meant to happen in it.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Run {
     pub history: History,
     /// The same as questions with answers, or why that cannot be.
     pub operations: Result<Vec<Operation>, Malformed>,
+    /// The same, each change once however often it was sent under one id.
+    pub once: Vec<Operation>,
     /// Each node's ledger at the end, by node.
     pub chains: BTreeMap<u64, Vec<Record>>,
     /// Checkpoints that were seen.
@@ -124,11 +126,13 @@ impl Run {
         for node in &plan.nodes {
             let name = format!("chain-{node}.jsonl");
             let records =
-                folder.parse(&name, |text| Ok(text.lines().map(Record::read).collect()))?;
+                folder.parse(&name, |text| Ok(lines(text).map(Record::read).collect()))?;
             chains.insert(*node, records);
         }
+        let operations = history.operations();
         Ok(Self {
-            operations: history.operations(),
+            once: once_each(operations.as_deref().unwrap_or_default()),
+            operations,
             history,
             chains,
             checkpoints: folder.lines("checkpoints.jsonl")?,
@@ -161,6 +165,11 @@ impl Demands {
     pub fn of(&self, f: F) -> u64 {
         self.ok_of.get(f.as_str()).copied().unwrap_or_default()
     }
+}
+
+/// What ends in LF; a CR before it belongs to the line.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split_terminator('\n')
 }
 
 struct Folder<'a>(&'a Path);
@@ -211,7 +220,7 @@ impl Folder<'_> {
             let value: Result<T, _> = serde_json::from_str::<Value>(line).and_then(T::deserialize);
             value.map_err(|error| self.wrong(name, format!("line {}: {error}", at + 1)))
         };
-        text.lines().enumerate().map(read).collect()
+        lines(&text).enumerate().map(read).collect()
     }
 
     fn wrong(&self, name: &str, problem: String) -> RunError {

@@ -2,13 +2,14 @@
 //!
 //! A session is a thread of the harness, with one client of the SDK: one question after the other, over all
 //! processes that it goes on as. Places and times of entries of its own grow; sizes of checkpoints do not
-//! shrink, for the SDK remembers the newest it has verified.
+//! shrink, for the SDK remembers the newest it has verified. What an earlier operation had asked under the
+//! same id stands where that put it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::words;
 use super::{Judgement, Notes, Run};
-use crate::history::{Answer, Operation};
+use crate::history::Answer;
 
 /// As named in results.
 pub(super) const NAME: &str = "session";
@@ -17,13 +18,16 @@ pub(super) const NAME: &str = "session";
 pub(super) fn judge(run: &Run) -> Judgement {
     let mut notes = Notes::default();
     let mut sessions: BTreeMap<u64, Shown> = BTreeMap::new();
+    let mut known: BTreeSet<&str> = BTreeSet::new();
     for operation in run.all() {
+        let is_again = operation.request().is_some_and(|id| !known.insert(id));
         let Some(answer) = operation.answer() else {
             continue;
         };
         notes.saw();
         let shown = sessions.entry(run.thread(operation.process)).or_default();
-        if let Some(problem) = shown.take(operation, answer) {
+        let is_own = operation.asked.f().makes_entry() && !is_again;
+        if let Some(problem) = shown.take(is_own, answer) {
             notes.violated(format!("{}: {problem}", words::operation(operation)));
         }
     }
@@ -39,8 +43,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn take(&mut self, operation: &Operation, answer: &Answer) -> Option<String> {
-        let own = operation.asked.f().makes_entry() && !answer.replayed;
+    fn take(&mut self, own: bool, answer: &Answer) -> Option<String> {
         let (seq, time, size) = (self.seq, self.time_us, self.size);
         let problem = if own && Some(answer.seq) <= seq {
             Some(format!(

@@ -77,7 +77,7 @@ impl Notes {
             (Verdict::True, Vec::new(), 0)
         } else {
             let mut doubts = self.doubts;
-            if self.seen == 0 {
+            if self.seen == 0 && doubts.is_empty() {
                 doubts.push("there was nothing to judge".to_owned());
             }
             let found = doubts.len();

@@ -14,7 +14,7 @@ use super::linear::{Call, Search, Stuck, search};
 use super::model::{Life, agrees, is_about_successor};
 use super::words::{brief, operation};
 use super::{Judgement, Notes, Run};
-use crate::history::{Asked, F, Found, Operation, Outcome};
+use crate::history::{Asked, F, Found, Operation, Outcome, once_each};
 
 /// As named in results.
 pub(super) const NAME: &str = "wgl";
@@ -110,37 +110,6 @@ fn call(operation: &Operation) -> Option<Call<Ask>> {
             index: operation.index,
         },
     })
-}
-
-/// Changes that were sent more than once under one id took effect once, between the first question and
-/// the first answer.
-fn once_each(all: &[Operation]) -> Vec<Operation> {
-    let mut kept: Vec<Operation> = Vec::new();
-    let mut by_id: BTreeMap<&str, usize> = BTreeMap::new();
-    for operation in all {
-        let id = operation
-            .request()
-            .filter(|_| operation.asked.f().is_change());
-        let before = id.and_then(|id| by_id.get(id).copied());
-        if let Some(before) = before.and_then(|at| kept.get_mut(at)) {
-            merge(before, operation);
-        } else {
-            by_id.extend(id.map(|id| (id, kept.len())));
-            kept.push(operation.clone());
-        }
-    }
-    kept
-}
-
-fn merge(before: &mut Operation, again: &Operation) {
-    if again.answer().is_none() {
-        return;
-    }
-    let first = before.answer().and(before.completed_ns);
-    if first.is_none() || again.completed_ns < first {
-        before.completed_ns = again.completed_ns;
-        before.outcome = again.outcome.clone();
-    }
 }
 
 /// The farthest that any order came, and what could not follow.
