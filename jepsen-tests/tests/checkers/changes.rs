@@ -190,6 +190,22 @@ pub(crate) fn swapped_lookups(story: &mut Story) {
     story.swap_last_two_answers();
 }
 
+/// Has the question that lies so many events before the end be asked, and answered, after everything else, by
+/// a client of its own: the ledger still says where it stood.
+pub(crate) fn last_at(run: &mut Stored, at: usize) {
+    let events = &mut run.history.events;
+    let from = events.len() - at;
+    let mut moved: Vec<Event> = events.drain(from..from + 2).collect();
+    let last_ns = events.last().unwrap().time_ns;
+    for (step, event) in (1..).zip(&mut moved) {
+        event.time_ns = last_ns + step * 1_000_000;
+        event.process = Process::Client(100);
+    }
+    events.extend(moved);
+    run.plan["concurrency"] = json!(200);
+    number(run);
+}
+
 /// A hit in place of a miss, in the history and in the ledger.
 pub(crate) fn served_instead(miss: &Miss, name: &str, version: u64) -> Stored {
     let mut run = base();

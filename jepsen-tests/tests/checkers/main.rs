@@ -6,5 +6,6 @@ mod corpus;
 mod orders;
 mod planted;
 mod random;
+mod rules;
 mod story;
 mod world;

@@ -243,7 +243,7 @@ fn in_what_was_served() -> Vec<Plant> {
         plant(
             "conflict_overwrote",
             "A set of other bytes was refused with a conflict, and served from then on",
-            &["ledger_order", "wgl"],
+            &["cache_validity", "ledger_order", "wgl"],
             conflict_overwrote,
         ),
     ]
@@ -287,6 +287,7 @@ fn in_the_history() -> Vec<Plant> {
                 "cache_validity",
                 "exactly_once",
                 "ledger_order",
+                "receipts",
                 "session",
                 "set_full",
                 "signatures",

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candor_jepsen::history::{Answer, Asked, Event, Fault, History, Process, Step, Trouble, What};
+use candor_jepsen::history::{
+    Answer, Asked, Event, Fault, Found, History, Process, Step, Trouble, What,
+};
 use candor_ledger::checkpoint::{Checkpoint, CosignerPublic, assemble_note};
 use candor_ledger::digest::ChainHash;
 use candor_ledger::ids::{Seq, TreeSize};
@@ -59,13 +61,18 @@ impl Story {
         self.sealed = u64::try_from(self.world.lines.len()).ok();
     }
 
+    /// Lets the log notice what is overdue.
+    pub(crate) fn tick(&mut self) {
+        self.world.tick(self.now_ns);
+    }
+
     /// A question that is answered.
     pub(crate) fn ask(&mut self, thread: u64, asked: &Asked) -> Answer {
         self.record(thread, What::Asked(asked.clone()));
         let mut answer = if let Asked::Receipt { seq } = asked {
             let index = self.history.events.last().unwrap().index;
             self.receipts.push((index, *seq));
-            receipt_answer(*seq)
+            Answer::new(*seq, Found::Proved)
         } else {
             let id = self.world.fresh_id(self.now_ns);
             self.world.ask(self.now_ns, id, asked)
@@ -218,6 +225,7 @@ impl Story {
         self.ask(1, &self.get("k1"));
         self.ask(0, &self.set("k1", "A", LONG_MS));
         self.ask(1, &self.set("k1", "B", LONG_MS));
+        self.seal();
         self.ask(1, &self.get("k1"));
     }
 
@@ -233,6 +241,7 @@ impl Story {
     /// Expiry, supersession, reinstatement, a receipt of long ago.
     fn second_life(&mut self) {
         self.ask(0, &self.set("k3", "C", SHORT_MS));
+        self.seal();
         self.ask(1, &self.get("k3"));
         self.wait(SHORT_MS + 100);
         self.ask(1, &self.get("k3"));
@@ -256,22 +265,12 @@ impl Story {
             chains,
             checkpoints: Vec::new(),
             receipts: Vec::new(),
+            policy: None,
             given: self.receipts,
             is_signed: false,
         };
         stored.prove();
         stored
-    }
-}
-
-fn receipt_answer(seq: u64) -> Answer {
-    Answer {
-        seq,
-        time_us: None,
-        request: None,
-        replayed: false,
-        size: None,
-        found: candor_jepsen::history::Found::Proved,
     }
 }
 
@@ -301,6 +300,8 @@ pub(crate) struct Stored {
     pub(crate) chains: BTreeMap<u64, Vec<String>>,
     pub(crate) checkpoints: Vec<String>,
     pub(crate) receipts: Vec<(u64, String)>,
+    /// In place of the cluster's own.
+    pub(crate) policy: Option<String>,
     /// Receipts to be made: operation and entry.
     given: Vec<(u64, u64)>,
     pub(crate) is_signed: bool,
@@ -389,7 +390,8 @@ impl Stored {
         if self.is_signed {
             let members: Vec<CosignerPublic> =
                 COSIGNERS.iter().map(|key| key.public().clone()).collect();
-            let policy = Policy::text_for_cluster(KEYS.key_set(), &members).unwrap();
+            let policy = || Policy::text_for_cluster(KEYS.key_set(), &members).unwrap();
+            let policy = self.policy.clone().unwrap_or_else(policy);
             files.insert("policy".to_owned(), policy);
         }
         files

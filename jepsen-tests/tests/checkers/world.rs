@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use candor_jepsen::history::{Answer, Asked, Found, Miss};
-use candor_ledger::digest::{TaggedDigest, sha3_256};
-use candor_ledger::entry::{ClusterId, Genesis, LogKeys, Member, MissReason, Subject, Told};
-use candor_ledger::fingerprint::{ExactFields, Fingerprint, FingerprintFields};
+use candor_client::Fields as _;
+use candor_jepsen::history::{Answer, Asked, Found};
+use candor_jepsen::workload;
+use candor_ledger::digest::sha3_256;
+use candor_ledger::entry::{ClusterId, Genesis, LogKeys, Member, Subject, Told};
+use candor_ledger::fingerprint::{Fingerprint, FingerprintFields};
 use candor_ledger::fold::{
     self, Get, Item, MemoryState, Operation, Outcome, Params, RULES_V1, Request, Revoke, Set,
     Stamp, Supersede,
@@ -81,16 +83,7 @@ impl World {
 
     /// The key of a computation known by a name.
     pub(crate) fn key(&mut self, name: &str) -> String {
-        let fields = FingerprintFields::Exact(ExactFields {
-            model_name: "model".to_owned(),
-            model_version: "1".to_owned(),
-            prompt_hash: TaggedDigest::sha3(sha3_256(name.as_bytes())).to_string(),
-            temperature: "0".to_owned(),
-            top_p: "1".to_owned(),
-            system_prompt_hash: String::new(),
-            hardware_class: "cpu".to_owned(),
-            parameters: "{}".to_owned(),
-        });
+        let fields = workload::fields(name).to_fingerprint_fields().unwrap();
         let key = format!("{TENANT}/{}", fields.fingerprint().to_hex());
         self.fields.insert(key.clone(), fields);
         key
@@ -216,13 +209,7 @@ fn answer(outcome: Option<Outcome>, id: RequestId) -> Answer {
             (hit.seq, hit.time, false, found)
         }
         Outcome::Miss(miss) => {
-            let reason = match miss.reason {
-                MissReason::Absent => Miss::Absent,
-                MissReason::Erased => Miss::Erased,
-                MissReason::Expired => Miss::Expired,
-                MissReason::Revoked => Miss::Revoked,
-                MissReason::Superseded(by) => Miss::Superseded(key_of(&by)),
-            };
+            let reason = miss.reason.map(|by| key_of(&by));
             (miss.seq, miss.time, false, Found::Missed(reason))
         }
         Outcome::Answered(answered) => {
