@@ -2,10 +2,21 @@
 //!
 //! The value is the output that is served, or none. What an answer says about versions, reasons and
 //! successors is lost, so every history that is possible for a result is possible for its register, and not
-//! the other way round. Time makes a register empty, so an expired miss is a write of nothing. Porcupine,
-//! Knossos and other checkers have such a model; `register/<key>.edn` of a run is for them.
+//! the other way round. Time makes a register empty, so an expired miss is a write of nothing.
+//!
+//! `candor-jepsen check --write` stores it as `porcupine.jsonl`, for a search by others:
+//!
+//! ```text
+//! {"key": "acme/9f..", "index": 4, "call": 1203944, "return": 1904100, "touch": "is", "value": "51.."}
+//! ```
+//!
+//! A line is an operation of Porcupine: `call` and `return` are nanoseconds, and a return of null is never; such
+//! an operation may also be left out. Each key is a register by itself, null at first. It is possible that it `is` the value;
+//! `maybe` becomes it or stays; `nothing` stays; `start` becomes it, if it was null; `write` becomes it.
 
 use std::collections::BTreeMap;
+
+use serde_json::json;
 
 use super::linear::Call;
 use super::wgl::{Ask, by_key};
@@ -39,6 +50,36 @@ impl Touch {
             Self::Maybe(value) => vec![value.clone(), register.clone()],
             Self::Start(output) => vec![Some(output.clone())],
             Self::Write(value) => vec![value.clone()],
+        }
+    }
+
+    /// The touches of each key as `porcupine.jsonl` has them, a line an operation.
+    pub fn to_jsonl(all: &[Operation]) -> String {
+        let mut lines = String::new();
+        for (key, calls) in by_key(all) {
+            for call in calls {
+                let (touch, value) = Self::of(&call.op).parts();
+                let line = json!({
+                    "key": key,
+                    "index": call.op.index,
+                    "call": call.invoked,
+                    "return": call.completed,
+                    "touch": touch,
+                    "value": value,
+                });
+                lines += &(line.to_string() + "\n");
+            }
+        }
+        lines
+    }
+
+    fn parts(self) -> (&'static str, Register) {
+        match self {
+            Self::Is(value) => ("is", value),
+            Self::Maybe(value) => ("maybe", value),
+            Self::Nothing => ("nothing", None),
+            Self::Start(output) => ("start", Some(output)),
+            Self::Write(value) => ("write", value),
         }
     }
 

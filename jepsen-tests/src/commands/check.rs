@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
-use candor_jepsen::check::{self, Judgement, Run, Verdict};
+use candor_jepsen::check::{self, Judgement, Run, Touch, Verdict};
 use candor_jepsen::history::Term;
 
 /// What to judge.
@@ -13,7 +13,8 @@ pub(crate) struct Arguments {
     /// Folders of stored runs.
     #[arg(required = true, value_name = "DIR")]
     folders: Vec<PathBuf>,
-    /// Also write the verdicts to `results.edn` in each folder.
+    /// Also write to each folder the verdicts as `results.edn`, and `porcupine.jsonl`, in which each key
+    /// is a plain register, for other checkers.
     #[arg(long)]
     write: bool,
 }
@@ -34,9 +35,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             print(judgement);
         }
         if arguments.write {
-            let path = folder.join("results.edn");
-            fs::write(&path, results(&judgements))
-                .with_context(|| format!("`{}`", path.display()))?;
+            let touches = Touch::to_jsonl(run.all());
+            for (name, text) in [
+                ("results.edn", results(&judgements)),
+                ("porcupine.jsonl", touches),
+            ] {
+                let path = folder.join(name);
+                fs::write(&path, text).with_context(|| format!("`{}`", path.display()))?;
+            }
         }
         let good = judgements.iter().all(|one| one.verdict == Verdict::True);
         if !good {
@@ -64,16 +70,29 @@ fn print(judgement: &Judgement) {
     }
 }
 
+/// Jepsen's form: whatever is not `true` under `:valid?` must not be taken for true, as a keyword would be.
 fn results(judgements: &[Judgement]) -> String {
+    let word = |verdict| match verdict {
+        Verdict::True => Term::Bool(true),
+        Verdict::False => Term::Bool(false),
+        Verdict::Unknown => Term::word(Verdict::Unknown.as_str()),
+    };
     let entry = |judgement: &Judgement| {
         let findings = judgement.findings.iter().map(|text| Term::text(text));
         let members = [
-            ("valid?", Term::word(judgement.verdict.as_str())),
+            ("valid?", word(judgement.verdict)),
             ("seen", Term::text(&judgement.seen)),
             ("findings", Term::List(findings.collect())),
         ];
         let members = members.map(|(key, value)| (key.to_owned(), value));
         (judgement.checker.to_owned(), Term::Map(members.into()))
     };
-    Term::Map(judgements.iter().map(entry).collect()).to_edn() + "\n"
+    let mut members: Vec<_> = judgements.iter().map(entry).collect();
+    let verdicts = || judgements.iter().map(|one| one.verdict);
+    let whole = match verdicts().find(|one| *one == Verdict::False) {
+        None => verdicts().max().unwrap_or(Verdict::Unknown),
+        Some(wrong) => wrong,
+    };
+    members.insert(0, ("valid?".to_owned(), word(whole)));
+    Term::Map(members).to_edn() + "\n"
 }

@@ -70,8 +70,8 @@ pub fn class_of(error: &Error, f: F, tries: Tries) -> Class {
 
 /// The class of one try that a node refused with this code.
 ///
-/// Not [`ErrorCode::effect`]: that tells a client whether it may try again under the same id, which is
-/// harmless after a success too; this is what a verdict is built on.
+/// Written a second time beside [`ErrorCode::effect`], by which the SDK goes: a verdict must not rest on the
+/// table under test. Both must agree, since the SDK hands a refusal on only where no try is in doubt.
 #[expect(
     clippy::match_same_arms,
     reason = "what is named differs from what is not known"

@@ -2,6 +2,7 @@
 
 use candor_client::Error;
 use candor_node::grpc::status::ErrorCode;
+use candor_proto::Effect;
 
 use super::*;
 
@@ -337,6 +338,9 @@ fn every_error_and_code_is_classified_in_the_code_and_in_the_document() {
             named.contains(&&*format!("{known:?}")),
             "{known} in the code"
         );
+        let in_doubt = class_of_code(*known) == Class::Info;
+        let by_the_sdk = known.effect() == Effect::Unknown;
+        assert_eq!(in_doubt, by_the_sdk, "{known}: the SDK goes by its effect");
         let class = match class_of_code(*known) {
             Class::Fail => "`:fail`",
             _ => "`:info`",

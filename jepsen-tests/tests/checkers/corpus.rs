@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::process::Command;
 
 use candor_jepsen::check::{self, Run, Verdict};
 use serde::Deserialize;
@@ -40,6 +41,41 @@ pub(crate) fn cases() -> Vec<Case> {
         expect: serde_json::from_slice(&std::fs::read(path.join("expect.json")).unwrap()).unwrap(),
     };
     folders.into_iter().map(case).collect()
+}
+
+/// What the program makes of a run: a folder that is not good must never look so to a script.
+#[test]
+fn the_program_exits_with_0_only_if_every_verdict_of_every_run_is_true() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str| {
+        let to = folder.path().join(name);
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(self::folder().join(name)).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+        to
+    };
+    let (good, wrong) = (copy("valid_signed"), copy("lost"));
+    let unsigned = copy("valid");
+    for (runs, code, results) in [
+        (vec![&good], 0, "{:valid? true, :alarms {:valid? true, "),
+        (vec![&wrong, &good], 1, "{:valid? false, "),
+        (vec![&unsigned], 1, "{:valid? :unknown, "),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_candor-jepsen"))
+            .args(["check", "--write"])
+            .args(&runs)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        let written = std::fs::read_to_string(runs[0].join("results.edn")).unwrap();
+        assert!(written.starts_with(results), "{written}");
+        let touches = std::fs::read_to_string(runs[0].join("porcupine.jsonl")).unwrap();
+        assert!(touches.lines().count() > 10, "{touches}");
+        assert_eq!(text.matches("well_formed").count(), runs.len(), "{text}");
+    }
 }
 
 #[test]

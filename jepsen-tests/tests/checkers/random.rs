@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use candor_jepsen::history::{Answer, Asked, Event, F, History, Process, Trouble, What};
+use candor_ledger::ids::RequestId;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -27,9 +28,13 @@ enum Next {
     Answer { call: usize },
 }
 
+#[derive(Clone)]
 struct CallUnderWay {
     thread: u64,
     asked: Asked,
+    id: RequestId,
+    /// If it gets no answer, its error tells the id.
+    tells: bool,
     answer: Option<Answer>,
     is_unknown: bool,
 }
@@ -102,8 +107,7 @@ impl Running {
                 if self.rng.random_range(0..8) == 0 {
                     self.world.tick(now_ns);
                 }
-                let id = self.world.fresh_id(now_ns);
-                let asked = self.calls[call].asked.clone();
+                let CallUnderWay { asked, id, .. } = self.calls[call].clone();
                 self.calls[call].answer = Some(self.world.ask(now_ns, id, &asked));
             }
             Next::Answer { call } => self.answer(now_ns, call),
@@ -115,14 +119,19 @@ impl Running {
         if asked_so_far == self.shape.operations {
             return;
         }
-        let asked = self.question();
+        let (asked, id) = match self.again() {
+            Some(before) => (before.asked, before.id),
+            None => (self.question(), self.world.fresh_id(now_ns)),
+        };
         self.record(now_ns, thread, What::Asked(asked.clone()));
         let one_in = self.shape.unknown_one_in;
         let is_unknown = one_in > 0 && self.rng.random_range(0..one_in) == 0;
         let call = self.calls.len();
         self.calls.push(CallUnderWay {
             thread,
+            tells: asked.f().is_change() && self.rng.random(),
             asked,
+            id,
             answer: None,
             is_unknown,
         });
@@ -144,10 +153,22 @@ impl Running {
         self.plan(answer_ns, Next::Answer { call });
     }
 
+    /// A change of before, now and then, to be sent once more under its id.
+    fn again(&mut self) -> Option<CallUnderWay> {
+        if self.calls.is_empty() || self.rng.random_range(0..12) > 0 {
+            return None;
+        }
+        let before = &self.calls[self.rng.random_range(0..self.calls.len())];
+        let is_known = before.tells || !before.is_unknown;
+        (is_known && before.asked.f().is_change()).then(|| before.clone())
+    }
+
     fn answer(&mut self, now_ns: u64, call: usize) {
         let CallUnderWay {
             thread,
             asked,
+            id,
+            tells,
             answer,
             is_unknown,
         } = &self.calls[call];
@@ -157,7 +178,7 @@ impl Running {
                 f,
                 answer: answer.clone(),
             },
-            _ => unknown(f),
+            _ => unknown(f, tells.then(|| id.to_string())),
         };
         self.record(now_ns, thread, what.clone());
         if matches!(what, What::Unknown(_)) {
@@ -206,10 +227,10 @@ impl Running {
     }
 }
 
-fn unknown(f: F) -> What {
+fn unknown(f: F, request: Option<String>) -> What {
     What::Unknown(Trouble {
         f,
         error: "OUTCOME_UNKNOWN".to_owned(),
-        request: None,
+        request,
     })
 }
