@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod commands;
 
-use commands::{bench, check, full, grow, long, power, state, volume};
+use commands::{bench, check, full, grow, long, power, smoke, state, volume};
 
 #[global_allocator]
 static ALLOCATOR: candor_node::process::Allocator = candor_node::process::Allocator;
@@ -44,6 +44,10 @@ enum Command {
     /// Fill the disk of all nodes, again and again, nearly and to the last byte. Fails if anything
     /// acknowledged is lost or a node ends otherwise than it should. Needs root and loop devices.
     Full(full::Arguments),
+    /// Break a cluster of real nodes in every way at hand, for a minute and a half, while clients ask everything
+    /// there is to ask; store what everybody saw and judge it. Fails unless every verdict is `true`. Needs root
+    /// and loop devices.
+    Smoke(smoke::Arguments),
     /// Run one node, exactly as `candor node` does.
     Node(NodeArguments),
     /// Measure one node's state as its subjects grow: memory, disk, start, latency of decide.
@@ -74,6 +78,10 @@ fn main() -> anyhow::Result<()> {
         Command::Full(arguments) => {
             loop_disk::enter_own_mounts()?;
             block_on(full::run(&arguments))
+        }
+        Command::Smoke(arguments) => {
+            loop_disk::enter_own_mounts()?;
+            block_on(smoke::run(&arguments))
         }
         Command::State(arguments) => state::run(&arguments),
         Command::Node(arguments) => Ok(candor_node::process::run(

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::record::Record;
@@ -42,7 +42,7 @@ pub struct Run {
 }
 
 /// What was planned, and what it takes to be satisfied.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Of all random choices.
@@ -68,7 +68,7 @@ pub struct Plan {
 }
 
 /// What must have happened, lest a run pass in which nothing did.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Demands {
     /// Verified answers.
@@ -80,7 +80,7 @@ pub struct Demands {
 }
 
 /// A checkpoint that somebody saw.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
     /// Who showed it.
@@ -92,7 +92,7 @@ pub struct Seen {
 }
 
 /// A receipt that somebody was given.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Given {
     /// `:index` of the operation that brought it.

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(judgement: &Judgement) {
+pub(super) fn print(judgement: &Judgement) {
     let Judgement {
         checker,
         verdict,

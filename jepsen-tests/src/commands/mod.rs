@@ -6,6 +6,7 @@ pub(crate) mod full;
 pub(crate) mod grow;
 pub(crate) mod long;
 pub(crate) mod power;
+pub(crate) mod smoke;
 pub(crate) mod state;
 pub(crate) mod volume;
 

@@ -254,6 +254,22 @@ impl Cluster {
         self.processes.kill(&nodes)
     }
 
+    /// Has a node stand still where it is.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pause(&self, node: u64) -> anyhow::Result<()> {
+        self.processes.signal(node, "-STOP")
+    }
+
+    /// Has a node go on that stands still.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn resume(&self, node: u64) -> anyhow::Result<()> {
+        self.processes.signal(node, "-CONT")
+    }
+
     /// What stops every node that runs now where it is.
     ///
     /// # Errors

@@ -89,6 +89,20 @@ impl Processes {
         Ok(())
     }
 
+    /// Sends a signal to one process.
+    pub(super) fn signal(&self, node: u64, signal: &str) -> anyhow::Result<()> {
+        let pid = self.pid(node);
+        let pid = pid.with_context(|| format!("node {node} does not run"))?;
+        let sent = Command::new("kill")
+            .args([signal, &pid.to_string()])
+            .status();
+        ensure!(
+            sent.context("cannot run `kill`")?.success(),
+            "`kill {signal}` failed for node {node}"
+        );
+        Ok(())
+    }
+
     /// Ready to stop all that run now.
     pub(super) fn freezer(&self) -> anyhow::Result<Freezer> {
         let pids: Vec<u32> = self.running.values().map(Child::id).collect();

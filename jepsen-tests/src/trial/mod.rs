@@ -1,0 +1,197 @@
+//! One recorded run on real nodes: clients ask, a nemesis breaks, all of it is written down and judged.
+//!
+//! ```text
+//! found -> clients + observer -> faults by the schedule of the seed, overlapping -> all mended
+//!   -> calm: served again -> clients end -> settled -> run folder -> checkers
+//! ```
+
+mod clients;
+mod nemesis;
+mod observer;
+mod recorder;
+mod schedule;
+mod stored;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+
+use self::clients::{Clients, TIMEOUT};
+use self::nemesis::Nemesis;
+use self::observer::Observer;
+use self::recorder::Recorder;
+use crate::check::{self, Demands, Judgement, Run};
+use crate::real::loop_disk::LoopDisk;
+use crate::real::{Cluster, Setup, folders};
+
+/// Who asks.
+const ACTOR: &str = "service-a";
+/// Room for the ledgers of the nodes and for the reserve that they keep free; the file has holes.
+const DISK_BYTES: u64 = 8 << 30;
+/// The smallest that a node accepts: who is away for some seconds fetches files.
+const PURGE: &str = "purge_bytes = 65536";
+/// What a node says when it has caught up by files.
+const INSTALLED: &str = "a snapshot is installed";
+/// How far the ledger's time, which is that of the leader, may be from the harness's in length.
+const CLOCK_ERROR_MS: u64 = 1_000;
+/// How soon after the last fault a change must be answered.
+const RECOVERY_MS: u64 = 15_000;
+/// What lives for a moment has expired by then, by an entry of its own.
+const LAST_EXPIRY: Duration = Duration::from_secs(6);
+/// States that the search for an order may try, for each key.
+const STATES_MAX: usize = 5_000_000;
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Nodes.
+    pub nodes: u64,
+    /// Clients at once.
+    pub clients: u64,
+    /// How long faults come.
+    pub faults: Duration,
+    /// How long all is well behind them.
+    pub calm: Duration,
+    /// Whether the power of all nodes is cut once, which needs root.
+    pub power: bool,
+    /// Verified answers that the run must bring.
+    pub ok_least: u64,
+    /// Chooses faults and questions.
+    pub seed: u64,
+    /// What the nodes run.
+    pub program: PathBuf,
+    /// Where the run is stored.
+    pub folder: PathBuf,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub struct Report {
+    /// The stored run.
+    pub run: Run,
+    /// What the checkers say.
+    pub judgements: Vec<Judgement>,
+    /// How often another node led than before.
+    pub leader_changes: usize,
+    /// How often a node has caught up by files.
+    pub installed: usize,
+    /// With faults, calm, settling and checks.
+    pub took: Duration,
+}
+
+/// Makes the run, stores it and judges it.
+///
+/// # Errors
+/// What the harness could not do, or a node that ended by itself; a verdict is no error.
+pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let folder = tempfile::Builder::new().prefix("candor-trial-").tempdir()?;
+    // Dropped in the opposite order: nodes end before their file system does.
+    let disk = plan
+        .power
+        .then(|| LoopDisk::make(folder.path(), DISK_BYTES));
+    let mut disk = disk.transpose()?;
+    let setup = Setup::new(&plan.program).nodes(plan.nodes).raft(PURGE);
+    let setup = match &disk {
+        Some(disk) => setup.folders_in(disk.path()),
+        None => setup,
+    };
+    let mut cluster = setup.found().await?;
+    let ran = drive(plan, &mut cluster, disk.as_mut()).await;
+    let leader_changes = match ran {
+        Ok(leader_changes) => leader_changes,
+        Err(problem) => {
+            let kept = cluster.keep_folder().to_owned();
+            if let Some(disk) = &disk {
+                // What the nodes had on disk goes with the file system.
+                folders::copy(disk.path(), &kept.join("disk"))?;
+            }
+            eprintln!("logs and folders of the nodes stay: {}", kept.display());
+            return Err(problem.context(format!("seed {}", plan.seed)));
+        }
+    };
+    let logs = cluster.nodes().map(|node| cluster.log_text(node));
+    let installed = logs.map(|log| log.matches(INSTALLED).count()).sum();
+    let run = Run::read(&plan.folder)?;
+    let judgements = check::judge(&run);
+    Ok(Report {
+        run,
+        judgements,
+        leader_changes,
+        installed,
+        took: began.elapsed(),
+    })
+}
+
+async fn drive(
+    plan: &Plan,
+    cluster: &mut Cluster,
+    disk: Option<&mut LoopDisk>,
+) -> anyhow::Result<usize> {
+    let mut rng = Rng::seed_from_u64(plan.seed);
+    let schedule = schedule::schedule(plan.faults, plan.power, &mut rng);
+    let recorder = Arc::new(Recorder::new());
+    let observer = Observer::start(cluster, &recorder)?;
+    let clients = Clients::start(cluster, &recorder, ACTOR, plan.clients, plan.seed)?;
+
+    let mut nemesis = Nemesis {
+        cluster,
+        disk,
+        recorder: Arc::clone(&recorder),
+        observer: &observer,
+        rng,
+        lasting: BTreeMap::new(),
+    };
+    nemesis.run(&schedule).await?;
+    tokio::time::sleep(plan.calm).await;
+    let questions = clients.questions();
+    clients.finish().await?;
+    let leader_changes = observer.finish().await;
+
+    ensure!(questions > 0, "no client asked anything");
+    // Behind the last expiry nothing is written any more, so all nodes can be read at one size.
+    tokio::time::sleep(LAST_EXPIRY).await;
+    let settled = cluster.settle().await;
+    settled.context("the cluster does not settle")?;
+    let taken = recorder.finish();
+    stored::store(&plan.folder, &plan.checked(), &taken, cluster)?;
+    Ok(leader_changes)
+}
+
+impl Plan {
+    /// What the checkers hold the run against.
+    fn checked(&self) -> check::Plan {
+        let of = |names: &[&str], least: u64| {
+            let each = names.iter().map(|name| ((*name).to_owned(), least));
+            each.collect::<BTreeMap<String, u64>>()
+        };
+        let kinds = ["get", "set", "revoke", "reinstate", "supersede", "receipt"];
+        // Of fewer nodes two that are down are a majority, and all clients may be waiting.
+        let serves = u64::from(self.nodes >= 5);
+        let mut faults = of(&["away", "kill", "pause"], serves);
+        if self.power {
+            // The nodes stand still meanwhile: that it was cut is enough.
+            faults.insert("power".to_owned(), 0);
+        }
+        check::Plan {
+            seed: self.seed,
+            nodes: (1..=self.nodes).collect(),
+            concurrency: self.clients,
+            timeout_ms: u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+            clock_error_ms: CLOCK_ERROR_MS,
+            recovery_ms: RECOVERY_MS,
+            states_max: STATES_MAX,
+            actors: vec![ACTOR.to_owned()],
+            demands: Demands {
+                ok: self.ok_least,
+                ok_of: of(&kinds, 1),
+                ok_during: faults,
+            },
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Looks at every node all the time: who leads, which checkpoint it shows.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use candor_client::Operator;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::recorder::Recorder;
+use crate::real::Cluster;
+
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A node that does not answer by then is not seen this time.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Looks until it is finished.
+pub(super) struct Observer {
+    looks: JoinSet<()>,
+    stop: Arc<AtomicBool>,
+    leaders: Arc<Mutex<BTreeSet<(u64, u64)>>>,
+}
+
+/// One node as it is looked at.
+struct Look {
+    node: u64,
+    operator: Operator,
+    http_address: String,
+    recorder: Arc<Recorder>,
+    leaders: Arc<Mutex<BTreeSet<(u64, u64)>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Observer {
+    pub(super) fn start(cluster: &Cluster, recorder: &Arc<Recorder>) -> anyhow::Result<Self> {
+        let token = &cluster.principal("operator")?.token;
+        let (stop, leaders) = (Arc::default(), Arc::default());
+        let mut looks = JoinSet::new();
+        for node in cluster.nodes() {
+            let uri = format!("http://{}", cluster.client_address(node));
+            let look = Look {
+                node,
+                operator: Operator::new(&uri, Some(token), LOOK_TIMEOUT)?,
+                http_address: cluster.http_address(node).to_owned(),
+                recorder: Arc::clone(recorder),
+                leaders: Arc::clone(&leaders),
+                stop: Arc::clone(&stop),
+            };
+            looks.spawn(look.run());
+        }
+        Ok(Self {
+            looks,
+            stop,
+            leaders,
+        })
+    }
+
+    /// Who said last, by terms, that it leads.
+    pub(super) fn leader(&self) -> Option<u64> {
+        let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        leaders.last().map(|(_, node)| *node)
+    }
+
+    /// Ends the looking; how often another leader was seen than before.
+    pub(super) async fn finish(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        while self.looks.join_next().await.is_some() {}
+        let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_order: Vec<u64> = leaders.iter().map(|(_, node)| *node).collect();
+        in_order
+            .windows(2)
+            .filter(|pair| pair.first() != pair.last())
+            .count()
+    }
+}
+
+impl Look {
+    async fn run(self) {
+        let mut shown = String::new();
+        while !self.stop.load(Ordering::Relaxed) {
+            if let Ok(status) = self.operator.status().await
+                && status.leader_id == Some(self.node)
+            {
+                let leaders = self.leaders.lock();
+                let mut leaders = leaders.unwrap_or_else(PoisonError::into_inner);
+                leaders.insert((status.term, self.node));
+            }
+            // A node that is down, or stands still, shows nothing.
+            let note = tokio::time::timeout(LOOK_TIMEOUT, self.note()).await;
+            if let Ok(Ok(note)) = note
+                && note != shown
+            {
+                self.recorder.saw(self.node, note.clone());
+                shown = note;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn note(&self) -> anyhow::Result<String> {
+        let mut stream = TcpStream::connect(&self.http_address).await?;
+        let request = "GET /checkpoint HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, note) = answer.split_once("\r\n\r\n").context("no answer")?;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.context("no length")?.parse()?;
+        ensure!(head.starts_with("HTTP/1.1 200") && note.len() == length);
+        Ok(note.to_owned())
+    }
+}
