@@ -452,7 +452,7 @@ mod tests {
             .collect();
         assert_eq!(
             keys.len(),
-            29,
+            31,
             "a key was added without its line in the example: {keys:?}"
         );
     }
