@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use candor_jepsen::real::loop_disk;
+use candor_jepsen::real::own::{self, Own};
 use clap::{Args, Parser, Subcommand};
 
 mod commands;
@@ -72,15 +72,15 @@ fn main() -> anyhow::Result<()> {
         Command::Grow(arguments) => block_on(grow::run(&arguments)),
         Command::Volume(arguments) => block_on(volume::run(&arguments)),
         Command::Power(arguments) => {
-            loop_disk::enter_own_mounts()?;
+            own::enter(Own::Mounts)?;
             block_on(power::run(&arguments))
         }
         Command::Full(arguments) => {
-            loop_disk::enter_own_mounts()?;
+            own::enter(Own::Mounts)?;
             block_on(full::run(&arguments))
         }
         Command::Smoke(arguments) => {
-            loop_disk::enter_own_mounts()?;
+            own::enter(Own::MountsAndNetwork)?;
             block_on(smoke::run(&arguments))
         }
         Command::State(arguments) => state::run(&arguments),

@@ -18,6 +18,7 @@ async fn a_run_with_overlapping_faults_is_called_right_until_an_answered_entry_i
         faults: Duration::from_secs(20),
         calm: Duration::from_secs(5),
         power: false,
+        network: false,
         ok_least: 200,
         seed: seed(),
         program: env!("CARGO_BIN_EXE_candor-jepsen").into(),

@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=31))]
     nodes: u64,
     /// Clients at once.
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     clients: u64,
     /// Seconds that faults come.
     #[arg(long, default_value_t = 75, value_parser = clap::value_parser!(u64).range(20..=86_400))]
@@ -57,6 +57,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         faults: Duration::from_secs(arguments.fault_seconds),
         calm: Duration::from_secs(arguments.calm_seconds),
         power: true,
+        network: true,
         ok_least: arguments.ok_least,
         seed: arguments.seed.choose(),
         program: std::env::current_exe()?,
@@ -80,6 +81,12 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         report.leader_changes,
         report.installed
     );
+    if let Some(carried) = report.carried {
+        println!(
+            "packets: {} arrived, {} of them twice; {} lost",
+            carried.arrived, carried.twice, carried.lost
+        );
+    }
     for judgement in &report.judgements {
         check::print(judgement);
     }

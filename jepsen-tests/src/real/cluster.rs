@@ -64,7 +64,7 @@ impl Cluster {
         let keys = SigningKeys::generate(&origin, &mut fill_random)?;
         write_tokens(root.path(), &setup.principals)?;
         let mut cluster = Self {
-            processes: Processes::new(setup.program),
+            processes: Processes::new(setup.program, setup.network),
             places: BTreeMap::new(),
             ports: Ports::default(),
             principals: setup.principals,
@@ -88,7 +88,8 @@ impl Cluster {
         let id = self.places.keys().last().map_or(1, |last| last + 1);
         let (root, folders_in) = (self.root.path(), &self.folders_in);
         let (ports, sections) = (&mut self.ports, &self.sections);
-        let place = write_node(root, folders_in, id, &self.keys, ports, sections)?;
+        let host = self.processes.host(id)?;
+        let place = write_node(root, folders_in, id, &host, &self.keys, ports, sections)?;
         self.places.insert(id, place);
         Ok(id)
     }

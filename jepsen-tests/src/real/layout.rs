@@ -48,6 +48,7 @@ pub(super) fn write_node(
     root: &Path,
     folders_in: &Path,
     id: u64,
+    host: &str,
     keys: &SigningKeys,
     ports: &mut Ports,
     sections: &str,
@@ -56,12 +57,12 @@ pub(super) fn write_node(
         config: root.join(format!("node-{id}.toml")),
         folder: folders_in.join(format!("node-{id}")),
         log: root.join(format!("node-{id}.log")),
-        client_address: format!("127.0.0.1:{}", ports.take()?),
-        http_address: format!("127.0.0.1:{}", ports.take()?),
+        client_address: format!("{host}:{}", ports.take()?),
+        http_address: format!("{host}:{}", ports.take()?),
     };
     let text = format!(
         "[node]\nid = {id}\nfolder = \"{}\"\n\n\
-         [listen]\nclient = \"{}\"\npeer = \"127.0.0.1:{}\"\nhttp = \"{}\"\n\n\
+         [listen]\nclient = \"{}\"\npeer = \"{host}:{}\"\nhttp = \"{}\"\n\n\
          [keys]\ntokens = \"tokens\"\n\n{sections}",
         place.folder.display(),
         place.client_address,

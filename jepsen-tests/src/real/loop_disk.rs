@@ -16,15 +16,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-/// Set in the process that has mounts of its own.
-const OWN_MOUNTS: &str = "CANDOR_OWN_MOUNTS";
 /// A copy during which the device wrote is made again, so often.
 const COPIES_MAX: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(20);
@@ -33,28 +30,6 @@ const UNMOUNT_WITHIN: Duration = Duration::from_secs(10);
 /// The journal is committed by fsync alone, and old pages are written back as everywhere; tables
 /// of inodes are not filled in the background, which would keep the device busy.
 const OPTIONS: &str = "loop,noatime,noinit_itable,commit=300";
-
-/// Has this process go on in a mount namespace of its own, where no mount outlives it, however it
-/// ends: it starts itself again, with the same arguments. Call it before anything else.
-///
-/// # Errors
-/// When this is not root, or the system refuses.
-pub fn enter_own_mounts() -> anyhow::Result<()> {
-    ensure!(
-        fs::metadata("/proc/self")?.uid() == 0,
-        "this mounts file systems and needs root; nothing was tested"
-    );
-    if std::env::var_os(OWN_MOUNTS).is_some() {
-        return Ok(());
-    }
-    let refused = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--"])
-        .arg(std::env::current_exe()?)
-        .args(std::env::args_os().skip(1))
-        .env(OWN_MOUNTS, "1")
-        .exec();
-    Err(refused).context("cannot run `unshare`; nothing was tested")
-}
 
 /// A mounted file system. Dropping it unmounts it and deletes its files.
 #[derive(Debug)]

@@ -24,6 +24,8 @@ pub mod folders;
 mod found;
 mod layout;
 pub mod loop_disk;
+pub mod network;
+pub mod own;
 mod ports;
 mod processes;
 mod setup;

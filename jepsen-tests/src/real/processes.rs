@@ -8,6 +8,7 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use super::PATIENCE;
 use super::cluster::LOOK_EVERY;
 use super::layout::Place;
+use super::network::Network;
 
 /// Lines of a node's log that are shown when something went wrong.
 const LOG_LINES: usize = 40;
@@ -30,13 +32,29 @@ pub struct Freezer {
 #[derive(Debug)]
 pub(super) struct Processes {
     program: PathBuf,
+    network: Option<Arc<Network>>,
     running: BTreeMap<u64, Child>,
 }
 
 impl Processes {
-    pub(super) fn new(program: PathBuf) -> Self {
-        let running = BTreeMap::new();
-        Self { program, running }
+    pub(super) fn new(program: PathBuf, network: Option<Arc<Network>>) -> Self {
+        Self {
+            program,
+            network,
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Where a node listens.
+    pub(super) fn host(&self, node: u64) -> anyhow::Result<String> {
+        let Some(network) = &self.network else {
+            return Ok("127.0.0.1".to_owned());
+        };
+        ensure!(
+            node <= network.nodes(),
+            "the network has no place for node {node}"
+        );
+        Ok(network.address(node))
     }
 
     pub(super) fn is_running(&self, node: u64) -> bool {
@@ -58,7 +76,15 @@ impl Processes {
             .append(true)
             .open(&place.log)
             .with_context(|| format!("cannot write `{}`", place.log.display()))?;
-        let child = Command::new(&self.program)
+        let mut command = match &self.network {
+            None => Command::new(&self.program),
+            Some(network) => {
+                let mut command = network.command(node);
+                command.arg(&self.program);
+                command
+            }
+        };
+        let child = command
             .args(["node", "--exit-with-stdin", "--config"])
             .arg(&place.config)
             .stdin(Stdio::piped())

@@ -1,11 +1,13 @@
 //! What a cluster shall be like, said before it is made.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candor_node::principal::{Right, new_token};
 
 use super::cluster::Cluster;
 use super::layout::fill_random;
+use super::network::Network;
 
 /// Timers for machines that build and test other things meanwhile.
 const SECTIONS: &str = "[raft]\nheartbeat_ms = 200\nelection_min_ms = 1000\nelection_max_ms = 2000\n\n\
@@ -47,6 +49,7 @@ pub struct Setup {
     pub(super) sections: String,
     pub(super) folders_in: Option<PathBuf>,
     pub(super) below: Option<PathBuf>,
+    pub(super) network: Option<Arc<Network>>,
 }
 
 impl Setup {
@@ -68,6 +71,7 @@ impl Setup {
             sections: SECTIONS.to_owned(),
             folders_in: None,
             below: None,
+            network: None,
         }
     }
 
@@ -112,6 +116,13 @@ impl Setup {
     #[must_use]
     pub fn below(mut self, folder: impl Into<PathBuf>) -> Self {
         self.below = Some(folder.into());
+        self
+    }
+
+    /// The nodes are on this network, and not on the loopback address.
+    #[must_use]
+    pub fn network(mut self, network: Arc<Network>) -> Self {
+        self.network = Some(network);
         self
     }
 

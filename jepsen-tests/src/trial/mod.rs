@@ -27,6 +27,7 @@ use self::observer::Observer;
 use self::recorder::Recorder;
 use crate::check::{self, Demands, Judgement, Run};
 use crate::real::loop_disk::LoopDisk;
+use crate::real::network::{Carried, Network};
 use crate::real::{Cluster, Setup, folders};
 
 /// Who asks.
@@ -59,6 +60,8 @@ pub struct Plan {
     pub calm: Duration,
     /// Whether the power of all nodes is cut once, which needs root.
     pub power: bool,
+    /// Whether packets are disturbed, which needs root and a network of this process's own.
+    pub network: bool,
     /// Verified answers that the run must bring.
     pub ok_least: u64,
     /// Chooses faults and questions.
@@ -80,6 +83,8 @@ pub struct Report {
     pub leader_changes: usize,
     /// How often a node has caught up by files.
     pub installed: usize,
+    /// What became of packets, if they were disturbed.
+    pub carried: Option<Carried>,
     /// With faults, calm, settling and checks.
     pub took: Duration,
 }
@@ -101,8 +106,14 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
         Some(disk) => setup.folders_in(disk.path()),
         None => setup,
     };
+    let network = plan.network.then(|| Network::make(plan.nodes, plan.seed));
+    let network = network.transpose()?.map(Arc::new);
+    let setup = match &network {
+        Some(network) => setup.network(Arc::clone(network)),
+        None => setup,
+    };
     let mut cluster = setup.found().await?;
-    let ran = drive(plan, &mut cluster, disk.as_mut()).await;
+    let ran = drive(plan, &mut cluster, disk.as_mut(), network.clone()).await;
     let leader_changes = match ran {
         Ok(leader_changes) => leader_changes,
         Err(problem) => {
@@ -124,6 +135,7 @@ pub async fn run(plan: &Plan) -> anyhow::Result<Report> {
         judgements,
         leader_changes,
         installed,
+        carried: network.map(|network| network.carried()),
         took: began.elapsed(),
     })
 }
@@ -132,9 +144,11 @@ async fn drive(
     plan: &Plan,
     cluster: &mut Cluster,
     disk: Option<&mut LoopDisk>,
+    network: Option<Arc<Network>>,
 ) -> anyhow::Result<usize> {
     let mut rng = Rng::seed_from_u64(plan.seed);
-    let schedule = schedule::schedule(plan.faults, plan.power, &mut rng);
+    let means = (plan.power, plan.network);
+    let schedule = schedule::schedule(plan.faults, means, &mut rng);
     let recorder = Arc::new(Recorder::new());
     let observer = Observer::start(cluster, &recorder)?;
     let clients = Clients::start(cluster, &recorder, ACTOR, plan.clients, plan.seed)?;
@@ -145,6 +159,7 @@ async fn drive(
         recorder: Arc::clone(&recorder),
         observer: &observer,
         rng,
+        network,
         lasting: BTreeMap::new(),
     };
     nemesis.run(&schedule).await?;
@@ -174,6 +189,9 @@ impl Plan {
         // Of fewer nodes two that are down are a majority, and all clients may be waiting.
         let serves = u64::from(self.nodes >= 5);
         let mut faults = of(&["away", "kill", "pause"], serves);
+        if self.network {
+            faults.extend(of(&["one-way", "partition", "rough"], serves));
+        }
         if self.power {
             // The nodes stand still meanwhile: that it was cut is enough.
             faults.insert("power".to_owned(), 0);

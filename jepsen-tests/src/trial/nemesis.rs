@@ -15,6 +15,7 @@ use super::schedule::{Act, Kind};
 use crate::history::Step;
 use crate::real::Cluster;
 use crate::real::loop_disk::LoopDisk;
+use crate::real::network::{CLIENTS, Link, Network};
 
 /// How often it is looked whether a node that should run does.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,8 +28,18 @@ pub(super) struct Nemesis<'a> {
     pub(super) recorder: Arc<Recorder>,
     pub(super) observer: &'a Observer,
     pub(super) rng: Rng,
-    /// What lasts, and on which node.
-    pub(super) lasting: BTreeMap<(Kind, u32), u64>,
+    /// What the nodes are on, if it can be disturbed.
+    pub(super) network: Option<Arc<Network>>,
+    pub(super) lasting: BTreeMap<(Kind, u32), Strike>,
+}
+
+/// What a fault that lasts does to whom.
+#[derive(Clone, Debug)]
+pub(super) enum Strike {
+    /// To a node.
+    Node(u64),
+    /// To packets, by `(from, to)`; the nodes that it is about.
+    Links(Vec<u64>, BTreeMap<(u64, u64), Link>),
 }
 
 impl Nemesis<'_> {
@@ -66,29 +77,101 @@ impl Nemesis<'_> {
     }
 
     fn begin(&mut self, kind: Kind, number: u32) -> anyhow::Result<()> {
-        let Some(node) = self.choose() else {
-            return Ok(());
+        let strike = match kind {
+            Kind::OneWay | Kind::Partition | Kind::Rough => {
+                let (nodes, links) = self.choose_links(kind);
+                Strike::Links(nodes, links)
+            }
+            Kind::Away | Kind::Kill | Kind::Pause => match self.choose() {
+                None => return Ok(()),
+                Some(node) => Strike::Node(node),
+            },
         };
-        match kind {
-            Kind::Away | Kind::Kill => self.cluster.kill(node)?,
-            Kind::Pause => self.cluster.pause(node)?,
+        match (&strike, kind) {
+            (Strike::Links(..), _) => {}
+            (Strike::Node(node), Kind::Pause) => self.cluster.pause(*node)?,
+            (Strike::Node(node), _) => self.cluster.kill(*node)?,
         }
-        self.recorder.fault(kind.name(), Step::Start, &[node]);
-        self.lasting.insert((kind, number), node);
+        let nodes = strike.nodes();
+        self.lasting.insert((kind, number), strike);
+        self.disturb();
+        self.recorder.fault(kind.name(), Step::Start, &nodes);
         Ok(())
     }
 
     fn end(&mut self, kind: Kind, number: u32) -> anyhow::Result<()> {
         // The power may have ended it before.
-        let Some(node) = self.lasting.remove(&(kind, number)) else {
+        let Some(strike) = self.lasting.remove(&(kind, number)) else {
             return Ok(());
         };
-        match kind {
-            Kind::Away | Kind::Kill => self.cluster.spawn(node)?,
-            Kind::Pause => self.cluster.resume(node)?,
+        match (&strike, kind) {
+            (Strike::Links(..), _) => self.disturb(),
+            (Strike::Node(node), Kind::Pause) => self.cluster.resume(*node)?,
+            (Strike::Node(node), _) => self.cluster.spawn(*node)?,
         }
-        self.recorder.fault(kind.name(), Step::Stop, &[node]);
+        self.recorder
+            .fault(kind.name(), Step::Stop, &strike.nodes());
         Ok(())
+    }
+
+    /// Has the network do what all lasting faults together do to packets.
+    fn disturb(&self) {
+        let Some(network) = &self.network else {
+            return;
+        };
+        let mut all: BTreeMap<(u64, u64), Link> = BTreeMap::new();
+        for strike in self.lasting.values() {
+            if let Strike::Links(_, links) = strike {
+                for (direction, link) in links {
+                    let both = all.entry(*direction).or_default();
+                    *both = both.and(*link);
+                }
+            }
+        }
+        network.disturb(all);
+    }
+
+    /// Packets to strike, and the nodes that this is about.
+    fn choose_links(&mut self, kind: Kind) -> (Vec<u64>, BTreeMap<(u64, u64), Link>) {
+        let nodes: Vec<u64> = self.cluster.nodes().collect();
+        let one = self.one_of(&nodes);
+        let between = |hosts: &[u64]| {
+            let pairs = hosts
+                .iter()
+                .flat_map(|from| hosts.iter().map(|to| (*from, *to)));
+            pairs.filter(|(from, to)| from != to).collect::<Vec<_>>()
+        };
+        let (about, struck, link): (Vec<u64>, Vec<(u64, u64)>, Link) = match kind {
+            Kind::Rough => {
+                let hosts: Vec<u64> = nodes.iter().copied().chain([CLIENTS]).collect();
+                let link = Link {
+                    delay: Duration::from_millis(self.rng.random_range(1..40)),
+                    jitter: Duration::from_millis(self.rng.random_range(0..60)),
+                    lost: self.rng.random_range(0..6),
+                    twice: self.rng.random_range(0..20),
+                    ..Link::default()
+                };
+                (nodes, between(&hosts), link)
+            }
+            Kind::OneWay => {
+                let away: bool = self.rng.random();
+                let is_struck = |(from, to): &(u64, u64)| *if away { from } else { to } == one;
+                let struck = between(&nodes).into_iter().filter(is_struck).collect();
+                (vec![one], struck, Link::CUT)
+            }
+            _ => {
+                let mut side: Vec<u64> = nodes.clone();
+                side.retain(|_| self.rng.random());
+                if side.is_empty() || side.len() == nodes.len() {
+                    side = vec![one];
+                }
+                let parts = |(from, to): &(u64, u64)| side.contains(from) != side.contains(to);
+                let struck = between(&nodes).into_iter().filter(parts).collect();
+                (side, struck, Link::CUT)
+            }
+        };
+        let links = struck.into_iter().map(|direction| (direction, link));
+        (about, links.collect())
     }
 
     /// All at one moment: what is not synced is lost, on every node.
@@ -105,8 +188,10 @@ impl Nemesis<'_> {
         for node in &nodes {
             self.cluster.spawn(*node)?;
         }
-        for ((kind, _), node) in std::mem::take(&mut self.lasting) {
-            self.recorder.fault(kind.name(), Step::Stop, &[node]);
+        let of_nodes = |_: &(Kind, u32), strike: &mut Strike| matches!(strike, Strike::Node(_));
+        for ((kind, _), strike) in self.lasting.extract_if(.., of_nodes) {
+            self.recorder
+                .fault(kind.name(), Step::Stop, &strike.nodes());
         }
         self.recorder.fault("power", Step::Stop, &nodes);
         Ok(())
@@ -133,32 +218,40 @@ impl Nemesis<'_> {
         Ok(())
     }
 
-    /// A node to strike: the leader as often as not.
+    /// A node to strike that nothing strikes yet.
     fn choose(&mut self) -> Option<u64> {
         let free = self.free();
-        let leader = self.observer.leader().filter(|node| free.contains(node));
-        match leader {
-            Some(leader) if self.rng.random() => Some(leader),
-            _ if free.is_empty() => None,
-            _ => free.get(self.rng.random_range(0..free.len())).copied(),
+        (!free.is_empty()).then(|| self.one_of(&free))
+    }
+
+    /// One of these nodes: the leader as often as not. 0 when there is none.
+    fn one_of(&mut self, nodes: &[u64]) -> u64 {
+        let leader = self.observer.leader();
+        match leader.filter(|leader| nodes.contains(leader)) {
+            Some(leader) if self.rng.random() => leader,
+            _ => {
+                let at = self.rng.random_range(0..nodes.len().max(1));
+                nodes.get(at).copied().unwrap_or_default()
+            }
         }
     }
 
-    /// Nodes that nothing strikes now.
+    /// Nodes that are neither down nor still.
     fn free(&self) -> Vec<u64> {
-        let struck: Vec<u64> = self.lasting.values().copied().collect();
+        let struck = |node: &u64| {
+            let mut strikes = self.lasting.values();
+            strikes.any(|strike| matches!(strike, Strike::Node(struck) if struck == node))
+        };
         let nodes = self.cluster.nodes();
-        nodes.filter(|node| !struck.contains(node)).collect()
+        nodes.filter(|node| !struck(node)).collect()
     }
 
     /// No node ends by itself, whatever happens to it.
     fn all_run(&mut self) -> anyhow::Result<()> {
-        let down = |kind: Kind| kind != Kind::Pause;
-        let ended: Vec<u64> = self
-            .lasting
-            .iter()
-            .filter(|((kind, _), _)| down(*kind))
-            .map(|(_, node)| *node)
+        let lasting = self.lasting.iter();
+        let ended: Vec<u64> = lasting
+            .filter(|((kind, _), _)| matches!(kind, Kind::Away | Kind::Kill))
+            .flat_map(|(_, strike)| strike.nodes())
             .collect();
         for node in self.cluster.nodes().filter(|node| !ended.contains(node)) {
             let problem = self.cluster.ended(node)?;
@@ -168,5 +261,14 @@ impl Nemesis<'_> {
             );
         }
         Ok(())
+    }
+}
+
+impl Strike {
+    fn nodes(&self) -> Vec<u64> {
+        match self {
+            Self::Node(node) => vec![*node],
+            Self::Links(nodes, _) => nodes.clone(),
+        }
     }
 }

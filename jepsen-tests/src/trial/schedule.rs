@@ -12,8 +12,14 @@ pub(super) enum Kind {
     Away,
     /// A node is killed with SIGKILL.
     Kill,
+    /// All packets of one direction to or from a node are lost.
+    OneWay,
+    /// Some nodes cannot reach the others, nor these them.
+    Partition,
     /// A node stands still.
     Pause,
+    /// Packets between all hosts are late, lost and doubled.
+    Rough,
 }
 
 /// Something that the nemesis does.
@@ -36,7 +42,7 @@ struct Rhythm {
     lasts: std::ops::Range<u64>,
 }
 
-const RHYTHMS: [Rhythm; 2] = [
+const OF_NODES: [Rhythm; 2] = [
     Rhythm {
         kind: Kind::Kill,
         every: 4_000..9_000,
@@ -48,16 +54,38 @@ const RHYTHMS: [Rhythm; 2] = [
         lasts: 300..5_000,
     },
 ];
+const OF_THE_NETWORK: [Rhythm; 3] = [
+    Rhythm {
+        kind: Kind::OneWay,
+        every: 9_000..15_000,
+        lasts: 1_000..6_000,
+    },
+    Rhythm {
+        kind: Kind::Partition,
+        every: 7_000..12_000,
+        lasts: 1_000..7_000,
+    },
+    Rhythm {
+        kind: Kind::Rough,
+        every: 10_000..16_000,
+        lasts: 3_000..8_000,
+    },
+];
 const TRANSFER_EVERY_MS: std::ops::Range<u64> = 6_000..12_000;
 /// Before the first fault, so that there is something to lose.
 const CALM_MS: u64 = 3_000;
 
 /// Acts in their order, each with its time; each kind by itself, so that faults overlap. At the end nothing
 /// lasts.
-pub(super) fn schedule(length: Duration, power: bool, rng: &mut Rng) -> Vec<(Duration, Act)> {
+pub(super) fn schedule(
+    length: Duration,
+    (power, network): (bool, bool),
+    rng: &mut Rng,
+) -> Vec<(Duration, Act)> {
     let end_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
     let mut acts = Vec::new();
-    for Rhythm { kind, every, lasts } in RHYTHMS {
+    let of_the_network = OF_THE_NETWORK.into_iter().filter(|_| network);
+    for Rhythm { kind, every, lasts } in OF_NODES.into_iter().chain(of_the_network) {
         let (mut at, mut number) = (CALM_MS, 0);
         loop {
             at += rng.random_range(every.clone());
@@ -100,7 +128,10 @@ impl Kind {
         match self {
             Self::Away => "away",
             Self::Kill => "kill",
+            Self::OneWay => "one-way",
+            Self::Partition => "partition",
             Self::Pause => "pause",
+            Self::Rough => "rough",
         }
     }
 }
