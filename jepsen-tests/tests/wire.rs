@@ -393,6 +393,8 @@ async fn ambiguous_prefix(cluster: &Cluster, node: &Node) {
             "{outcome:?}"
         );
     }
+    // Each node looks through what it has applied, and a follower applies a little later.
+    cluster.settle().await.unwrap();
     let prefix = digits.clone();
     let request = node.timed(ResolveFingerprintRequest { prefix });
     let found = node.audit().resolve_fingerprint(request).await.unwrap();
