@@ -46,3 +46,12 @@ pub fn enter(own: Own) -> anyhow::Result<()> {
         .exec();
     Err(refused).context("cannot run `unshare`; nothing was tested")
 }
+
+/// Whether this process has a network of its own, and not that of the machine.
+///
+/// # Errors
+/// When the system does not say, as without root.
+pub fn has_network() -> anyhow::Result<bool> {
+    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
+    Ok(of("self")? != of("1")?)
+}

@@ -11,7 +11,7 @@
 //!
 //! What is disturbed are IP packets under real TCP: what is lost is sent again, what comes late comes out of
 //! order, and of a connection that is cut neither side knows. Nothing of it is seen outside the network namespace
-//! of this process ([`super::own::enter`]), and nothing outlives it.
+//! of this process ([`own::enter`]), and nothing outlives it.
 //!
 //! The kernel's own means (`tc netem`) are not there on every machine, and know no seed.
 
@@ -30,6 +30,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tun_rs::{AsyncDevice, DeviceBuilder, SyncDevice};
 
 use self::switch::Switch;
+use super::own;
 
 pub use self::link::Link;
 pub use self::switch::Carried;
@@ -60,6 +61,10 @@ impl Network {
         ensure!(
             nodes <= NODES_MAX,
             "a network is for {NODES_MAX} nodes at the most"
+        );
+        ensure!(
+            own::has_network()?,
+            "the network of the machine is not ours"
         );
         fs::create_dir_all(NAMES)?;
         run("mount", &["-t", "tmpfs", "none", NAMES])?;

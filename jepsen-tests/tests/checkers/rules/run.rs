@@ -1,10 +1,10 @@
 //! Findings about the run as a whole.
 
-use candor_jepsen::history::{Answer, Asked, Event, Fault, Found, Process, Step, Trouble, What};
+use candor_jepsen::history::{Answer, Event, Fault, Found, Process, Step, Trouble, What};
 use serde_json::json;
 
 use super::{Rule, rule};
-use crate::changes::{add, again, changed, error, last_answer, number, speaks_after_info};
+use crate::changes::{add, again, changed, error, get_of, last_answer, number, speaks_after_info};
 use crate::story::Stored;
 
 pub(super) fn all() -> Vec<Rule> {
@@ -35,15 +35,8 @@ fn in_the_run() -> Vec<Rule> {
             &[("liveness", "not within")],
             || {
                 changed(|run| {
-                    let get = run
-                        .history
-                        .events
-                        .iter()
-                        .find_map(|event| match &event.what {
-                            What::Asked(asked @ Asked::Get { .. }) => Some(asked.clone()),
-                            _ => None,
-                        });
-                    add(run, 90, vec![What::Asked(get.unwrap())]);
+                    let get = get_of(run);
+                    add(run, 90, vec![What::Asked(get)]);
                     error_of_the_open(run, 20_000);
                 })
             },
