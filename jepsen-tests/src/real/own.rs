@@ -9,6 +9,8 @@ use anyhow::{Context as _, ensure};
 
 /// Set in the process that has what it asked for.
 const ENTERED: &str = "CANDOR_OWN";
+const MOUNTS: &str = "mounts";
+const NETWORK: &str = "mounts and network";
 
 /// What a process can have of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +34,9 @@ pub fn enter(own: Own) -> anyhow::Result<()> {
     if std::env::var_os(ENTERED).is_some() {
         return Ok(());
     }
-    let network: &[&str] = match own {
-        Own::Mounts => &[],
-        Own::MountsAndNetwork => &["--net"],
+    let (network, entered): (&[&str], _) = match own {
+        Own::Mounts => (&[], MOUNTS),
+        Own::MountsAndNetwork => (&["--net"], NETWORK),
     };
     let refused = Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
@@ -42,16 +44,12 @@ pub fn enter(own: Own) -> anyhow::Result<()> {
         .arg("--")
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
-        .env(ENTERED, "1")
+        .env(ENTERED, entered)
         .exec();
     Err(refused).context("cannot run `unshare`; nothing was tested")
 }
 
-/// Whether this process has a network of its own, and not that of the machine.
-///
-/// # Errors
-/// When the system does not say, as without root.
-pub fn has_network() -> anyhow::Result<bool> {
-    let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/net"));
-    Ok(of("self")? != of("1")?)
+/// Whether this process has entered a network of its own.
+pub fn has_network() -> bool {
+    std::env::var_os(ENTERED).is_some_and(|entered| entered == NETWORK)
 }
