@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use candor_jepsen::check::{self, Judgement, Run, Verdict};
-use candor_jepsen::trial::{self, Plan};
+use candor_jepsen::trial::{self, Bounds, Plan};
 use candor_jepsen::workload::seed;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,6 +19,7 @@ async fn a_run_with_overlapping_faults_is_called_right_until_an_answered_entry_i
         calm: Duration::from_secs(5),
         power: false,
         network: false,
+        bounds: Bounds::PATIENT,
         ok_least: 200,
         seed: seed(),
         program: env!("CARGO_BIN_EXE_candor-jepsen").into(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use candor_jepsen::check::Verdict;
-use candor_jepsen::trial::{self, Plan};
+use candor_jepsen::trial::{self, Bounds, Plan};
 use clap::Args;
 
 use super::{Seed, check};
@@ -58,6 +58,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         calm: Duration::from_secs(arguments.calm_seconds),
         power: true,
         network: true,
+        bounds: Bounds::PROMISED,
         ok_least: arguments.ok_least,
         seed: arguments.seed.choose(),
         program: std::env::current_exe()?,

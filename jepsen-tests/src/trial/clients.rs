@@ -18,8 +18,8 @@ use crate::history::{Asked, Completion, What};
 use crate::real::Cluster;
 use crate::workload::fields;
 
-/// A call may take this long, and one try of it a fifth.
-pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
+/// A client gives a call up after this long, and one try of it after a fifth.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Results that are asked about at one time ..
 const AT_ONCE: u64 = 8;
@@ -101,11 +101,6 @@ impl Clients {
             threads.spawn(thread.run());
         }
         Ok(Self { threads, shared })
-    }
-
-    /// Questions so far.
-    pub(super) fn questions(&self) -> u64 {
-        self.shared.questions.load(Ordering::Relaxed)
     }
 
     /// Ends all threads behind the questions they are at.

@@ -17,18 +17,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
-use self::clients::{Clients, TIMEOUT};
+use self::clients::Clients;
 use self::nemesis::Nemesis;
 use self::observer::Observer;
 use self::recorder::Recorder;
 use crate::check::{self, Demands, Judgement, Run};
 use crate::real::loop_disk::LoopDisk;
 use crate::real::network::{Carried, Network};
-use crate::real::{Cluster, Setup, folders};
+use crate::real::{Cluster, PATIENCE, Setup, folders};
+
+pub use self::clients::TIMEOUT;
 
 /// Who asks.
 const ACTOR: &str = "service-a";
@@ -40,8 +42,6 @@ const PURGE: &str = "purge_bytes = 65536";
 const INSTALLED: &str = "a snapshot is installed";
 /// How far the ledger's time, which is that of the leader, may be from the harness's in length.
 const CLOCK_ERROR_MS: u64 = 1_000;
-/// How soon after the last fault a change must be answered.
-const RECOVERY_MS: u64 = 15_000;
 /// What lives for a moment has expired by then, by an entry of its own.
 const LAST_EXPIRY: Duration = Duration::from_secs(6);
 /// States that the search for an order may try, for each key.
@@ -62,6 +62,8 @@ pub struct Plan {
     pub power: bool,
     /// Whether packets are disturbed, which needs root and a network of this process's own.
     pub network: bool,
+    /// What may take how long.
+    pub bounds: Bounds,
     /// Verified answers that the run must bring.
     pub ok_least: u64,
     /// Chooses faults and questions.
@@ -70,6 +72,28 @@ pub struct Plan {
     pub program: PathBuf,
     /// Where the run is stored.
     pub folder: PathBuf,
+}
+
+/// What may take how long; `liveness` is false beyond.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// A call, whose client gives up after [`TIMEOUT`].
+    pub call: Duration,
+    /// From the end of the last fault until a change is answered.
+    pub recovery: Duration,
+}
+
+impl Bounds {
+    /// What is promised, of a machine that does nothing else.
+    pub const PROMISED: Self = Self {
+        call: TIMEOUT,
+        recovery: Duration::from_secs(15),
+    };
+    /// Only what hangs takes longer, whatever else the machine does.
+    pub const PATIENT: Self = Self {
+        call: PATIENCE,
+        recovery: PATIENCE,
+    };
 }
 
 /// What was seen.
@@ -164,11 +188,9 @@ async fn drive(
     };
     nemesis.run(&schedule).await?;
     tokio::time::sleep(plan.calm).await;
-    let questions = clients.questions();
     clients.finish().await?;
     let leader_changes = observer.finish().await;
 
-    ensure!(questions > 0, "no client asked anything");
     // Behind the last expiry nothing is written any more, so all nodes can be read at one size.
     tokio::time::sleep(LAST_EXPIRY).await;
     let settled = cluster.settle().await;
@@ -200,9 +222,9 @@ impl Plan {
             seed: self.seed,
             nodes: (1..=self.nodes).collect(),
             concurrency: self.clients,
-            timeout_ms: u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms: millis(self.bounds.call),
             clock_error_ms: CLOCK_ERROR_MS,
-            recovery_ms: RECOVERY_MS,
+            recovery_ms: millis(self.bounds.recovery),
             states_max: STATES_MAX,
             actors: vec![ACTOR.to_owned()],
             demands: Demands {
@@ -212,4 +234,8 @@ impl Plan {
             },
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
