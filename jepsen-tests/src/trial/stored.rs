@@ -10,7 +10,8 @@ use super::recorder::Taken;
 use crate::check::Plan;
 use crate::real::Cluster;
 
-/// Writes everything that the checkers look at. The cluster must stand still.
+/// Writes everything that the checkers look at. The cluster must stand still. The plan comes last: a folder without
+/// one is no run, so what was cut off is never judged.
 pub(super) fn store(
     folder: &Path,
     plan: &Plan,
@@ -22,7 +23,6 @@ pub(super) fn store(
         let path = folder.join(name);
         fs::write(&path, bytes).with_context(|| path.display().to_string())
     };
-    write("run.json", &serde_json::to_vec_pretty(plan)?)?;
     write("history.edn", taken.history.to_edn().as_bytes())?;
     write("history.jsonl", taken.history.to_jsonl().as_bytes())?;
     write("checkpoints.jsonl", &lines(&taken.checkpoints)?)?;
@@ -33,7 +33,7 @@ pub(super) fn store(
         chain.push(b'\n');
         write(&format!("chain-{node}.jsonl"), &chain)?;
     }
-    Ok(())
+    write("run.json", &serde_json::to_vec_pretty(plan)?)
 }
 
 fn lines<T: Serialize>(all: &[T]) -> anyhow::Result<Vec<u8>> {
