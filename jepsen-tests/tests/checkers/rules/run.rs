@@ -62,25 +62,34 @@ fn in_the_run() -> Vec<Rule> {
     ]
 }
 
+const NOT_JUDGED_AS_NO_ANSWER: [(&str, &str); 12] = not_judged("answers no `set`");
+const NOT_JUDGED_AS_AFTER_INFO: [(&str, &str); 12] = not_judged("speaks again after `:info`");
+
+/// What is found where a history is malformed for this reason: no checker has operations to judge.
+const fn not_judged(why: &'static str) -> [(&'static str, &'static str); 12] {
+    const NOTHING: &str = "there was nothing to judge";
+    [
+        ("alarms", NOTHING),
+        ("cache_validity", NOTHING),
+        ("coverage", ""),
+        ("exactly_once", NOTHING),
+        ("ledger_order", NOTHING),
+        ("liveness", "no change was answered"),
+        ("receipts", "nothing was answered there"),
+        ("session", NOTHING),
+        ("set_full", NOTHING),
+        ("ttl", NOTHING),
+        ("well_formed", why),
+        ("wgl", NOTHING),
+    ]
+}
+
 /// Histories of which nothing can be judged.
 fn without_operations() -> Vec<Rule> {
     vec![
         rule(
             "An answer is none to the question",
-            &[
-                ("alarms", "there was nothing to judge"),
-                ("cache_validity", "there was nothing to judge"),
-                ("coverage", ""),
-                ("exactly_once", "there was nothing to judge"),
-                ("ledger_order", "there was nothing to judge"),
-                ("liveness", "no change was answered"),
-                ("receipts", "nothing was answered there"),
-                ("session", "there was nothing to judge"),
-                ("set_full", "there was nothing to judge"),
-                ("ttl", "there was nothing to judge"),
-                ("well_formed", "answers no `set`"),
-                ("wgl", "there was nothing to judge"),
-            ],
+            &NOT_JUDGED_AS_NO_ANSWER,
             || {
                 changed(|run| {
                     last_answer(run, |answer| {
@@ -91,20 +100,7 @@ fn without_operations() -> Vec<Rule> {
         ),
         rule(
             "A process goes on after it was told nothing",
-            &[
-                ("alarms", "there was nothing to judge"),
-                ("cache_validity", "there was nothing to judge"),
-                ("coverage", ""),
-                ("exactly_once", "there was nothing to judge"),
-                ("ledger_order", "there was nothing to judge"),
-                ("liveness", "no change was answered"),
-                ("receipts", "nothing was answered there"),
-                ("session", "there was nothing to judge"),
-                ("set_full", "there was nothing to judge"),
-                ("ttl", "there was nothing to judge"),
-                ("well_formed", "speaks again after `:info`"),
-                ("wgl", "there was nothing to judge"),
-            ],
+            &NOT_JUDGED_AS_AFTER_INFO,
             || changed(speaks_after_info),
         ),
     ]
