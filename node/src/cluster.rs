@@ -377,6 +377,11 @@ impl<E: Env> Cluster<E> {
             .collect()
     }
 
+    /// Peer and client address of one member; `None` as long as this node has not heard of it.
+    pub fn address(&self, node: u64) -> Option<(String, String)> {
+        self.addresses().remove(&node)
+    }
+
     /// `None`: the ledger says so already.
     async fn record(&self, actor: &str, change: MemberChange) -> Result<Option<Seq>, ApiError> {
         let change = Change::Member(change);

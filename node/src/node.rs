@@ -375,7 +375,6 @@ async fn life<E: Env>(
     ));
 
     // 6. The faces: peers, clients, machines that watch.
-    let client_addresses = Arc::new(Mutex::new(BTreeMap::new()));
     let api = Arc::new(Api {
         env: env.clone(),
         tokens,
@@ -385,7 +384,6 @@ async fn life<E: Env>(
         state: fold,
         applying: applying.clone(),
         peers,
-        client_addresses: Arc::clone(&client_addresses),
         metrics: Arc::clone(&metrics),
         new_subjects: NewSubjects::default(),
         cluster: Arc::clone(&cluster),
@@ -398,12 +396,7 @@ async fn life<E: Env>(
     tasks.extend(serve(&env, &api, faces, &introductions, &stopping));
     tasks.push(env.spawn(
         "observer",
-        observe(
-            Arc::clone(&api),
-            peer_addresses,
-            client_addresses,
-            stopping.clone(),
-        ),
+        observe(Arc::clone(&api), peer_addresses, stopping.clone()),
     ));
     tracing::info!(%node, client = %config.listen.client, "serving");
 
@@ -604,24 +597,17 @@ async fn watch_clocks<E: Env>(
     }
 }
 
-/// Keeps gauges and address books current.
+/// Keeps gauges and the address book current.
 async fn observe<E: Env>(
     api: Arc<Api<E>>,
     peers: Arc<Mutex<BTreeMap<u64, String>>>,
-    clients: Arc<Mutex<BTreeMap<u64, String>>>,
     stopping: watch::Receiver<bool>,
 ) {
     let mut metrics = api.cluster.consensus.leadership();
     while !*stopping.borrow() {
-        let addresses = api.cluster.addresses();
-        let split = |pick: fn(&(String, String)) -> &String| {
-            addresses
-                .iter()
-                .map(|(id, both)| (*id, pick(both).clone()))
-                .collect()
-        };
-        *peers.lock().unwrap_or_else(PoisonError::into_inner) = split(|both| &both.0);
-        *clients.lock().unwrap_or_else(PoisonError::into_inner) = split(|both| &both.1);
+        let addresses = api.cluster.addresses().into_iter();
+        *peers.lock().unwrap_or_else(PoisonError::into_inner) =
+            addresses.map(|(id, (peer, _))| (id, peer)).collect();
         let applying = *api.applying.borrow();
         api.metrics.entries.set(applying.size.0);
         api.metrics.sealed.set(applying.sealed.0);

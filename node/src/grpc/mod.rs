@@ -13,8 +13,7 @@ mod past;
 mod proofs;
 pub mod status;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,8 +71,6 @@ pub struct Api<E: Env> {
     pub applying: watch::Receiver<Applying>,
     /// The other nodes.
     pub peers: Peers<E>,
-    /// Where clients reach each node.
-    pub client_addresses: Arc<Mutex<BTreeMap<u64, String>>>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What each principal has lately brought into the state.
@@ -306,16 +303,8 @@ impl<E: Env> Api<E> {
     }
 
     fn with_leader(&self, error: ApiError) -> ApiError {
-        let leader = error
-            .metadata
-            .get(error_metadata::LEADER_ID)
-            .and_then(|id| id.parse::<u64>().ok());
-        let addresses = self
-            .client_addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match leader.and_then(|id| addresses.get(&id)) {
-            Some(address) => error.with(error_metadata::LEADER_ADDRESS, address),
+        match leader_of(&error).and_then(|leader| self.cluster.address(leader)) {
+            Some((_, client)) => error.with(error_metadata::LEADER_ADDRESS, client),
             None => error,
         }
     }
@@ -390,12 +379,15 @@ impl<E: Env> Service<E> {
             Ok(reply) => return Ok(Response::new(reply)),
             Err(error) => error,
         };
-        let leader = error
-            .metadata
-            .get(error_metadata::LEADER_ID)
-            .and_then(|id| id.parse::<u64>().ok());
-        let (Some(leader), ErrorCode::NotLeader, false) = (leader, error.code, call.forwarded)
+        let (Some(leader), ErrorCode::NotLeader, false) =
+            (leader_of(&error), error.code, call.forwarded)
         else {
+            return Err(span.in_scope(|| api.count(error)));
+        };
+        // A leader is heard of before the entry that makes it a member.
+        let Some((address, _)) = api.cluster.address(leader) else {
+            let problem = format!("the address of the leader, node {leader}, is not known yet");
+            let error = ApiError::new(ErrorCode::NoLeader, problem);
             return Err(span.in_scope(|| api.count(error)));
         };
         let left = call.deadline.saturating_duration_since(api.env.monotonic());
@@ -412,7 +404,7 @@ impl<E: Env> Service<E> {
             message: Bytes::from(kept.encode_to_vec()),
         };
         span.in_scope(|| tracing::debug!(leader, "sent on"));
-        let forwarded = api.peers.forward(leader, request, left).await;
+        let forwarded = api.peers.forward(leader, &address, request, left).await;
         let reply = forwarded.map_err(|status| match refused_here(&status) {
             Some(problem) => api.count(ApiError::new(ErrorCode::NoLeader, problem)),
             None => status,
@@ -421,6 +413,12 @@ impl<E: Env> Service<E> {
             R::decode(reply).map_err(|_| Status::internal("the leader's reply is garbled"))?;
         Ok(Response::new(reply))
     }
+}
+
+/// Who leads instead, when an error says so.
+fn leader_of(error: &ApiError) -> Option<u64> {
+    let id = error.metadata.get(error_metadata::LEADER_ID)?;
+    id.parse().ok()
 }
 
 /// Whether the leader refused this node rather than the call: nothing was done, and any member can

@@ -99,25 +99,32 @@ impl<E: Env> Peers<E> {
         .await
     }
 
-    /// Sends a client's call on to the leader and returns the encoded reply.
+    /// Sends a client's call on to the leader, whose peer address this is, and returns the encoded reply.
     ///
     /// # Errors
     /// The status the client gets.
     pub async fn forward(
         &self,
         node: u64,
+        address: &str,
         request: ForwardRequest,
         timeout: Duration,
     ) -> Result<Bytes, Status> {
         let reply = self
-            .ask(node, None, Lane::Bulk, timeout, |mut client, session| {
-                let mut request = Request::new(ForwardRequest {
-                    session,
-                    ..request.clone()
-                });
-                request.set_timeout(timeout);
-                async move { client.forward(request).await }
-            })
+            .ask(
+                node,
+                Some(address),
+                Lane::Bulk,
+                timeout,
+                |mut client, session| {
+                    let mut request = Request::new(ForwardRequest {
+                        session,
+                        ..request.clone()
+                    });
+                    request.set_timeout(timeout);
+                    async move { client.forward(request).await }
+                },
+            )
             .await?;
         Ok(reply.message)
     }
