@@ -8,7 +8,7 @@ use candor_jepsen::volume::{By, Plan, Report, run};
 use tokio::sync::Mutex;
 
 /// Several ticks of a thousand.
-const RESULTS: u64 = 3_000;
+const RESULTS: u64 = 5_000;
 /// Two such runs side by side would show how slow they make each other.
 static ALONE: Mutex<()> = Mutex::const_new(());
 

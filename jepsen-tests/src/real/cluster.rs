@@ -1,8 +1,6 @@
 //! One cluster: its nodes as processes, its faces for clients and operators, its files.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,7 +18,7 @@ use super::layout::{Place, fill_random, write_node, write_tokens};
 use super::ports::Ports;
 use super::processes::{Freezer, Processes, log_end};
 use super::setup::{Principal, Setup};
-use super::{PATIENCE, Same, folders};
+use super::{PATIENCE, Same, folders, http};
 
 /// What is waited for is looked at this often.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -101,12 +99,14 @@ impl Cluster {
             .map(|node| self.operator(node))
             .collect::<Result<Vec<_>, _>>()?;
         found(&operators, self.keys.key_set()).await?;
-        let first = operators.first().context("a cluster needs a node")?;
         let deadline = Instant::now() + PATIENCE;
-        while first.status().await?.sealed_size == 0 {
-            ensure!(Instant::now() < deadline, "no first checkpoint came");
-            tokio::time::sleep(LOOK_EVERY).await;
+        for operator in &operators {
+            while operator.status().await?.sealed_size == 0 {
+                ensure!(Instant::now() < deadline, "no first checkpoint came");
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
+        let first = operators.first().context("a cluster needs a node")?;
         self.policy = first.policy().await?;
         Ok(())
     }
@@ -149,15 +149,7 @@ impl Cluster {
     /// # Errors
     /// When nothing answers.
     pub fn http_get(&self, node: u64, path: &str) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(self.http_address(node))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        Ok(http::get(self.http_address(node), path, PATIENCE)?)
     }
 
     /// Where a node serves tiles, `host:port`.

@@ -17,10 +17,11 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
+
+use super::programs::run;
 
 /// A copy during which the device wrote is made again, so often.
 const COPIES_MAX: u32 = 50;
@@ -292,16 +293,4 @@ fn activity(device: &str) -> anyhow::Result<Activity> {
         discarded: field(11)?,
         in_flight: field(8)?,
     })
-}
-
-fn run(program: &str, options: &[&str], paths: &[&Path]) -> anyhow::Result<()> {
-    let output = Command::new(program).args(options).args(paths).output();
-    let output = output.with_context(|| format!("cannot run `{program}`"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "`{program}` failed: {}",
-        said.trim()
-    );
-    Ok(())
 }

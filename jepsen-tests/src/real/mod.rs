@@ -22,12 +22,14 @@
 mod cluster;
 pub mod folders;
 mod found;
+pub(crate) mod http;
 mod layout;
 pub mod loop_disk;
 pub mod network;
 pub mod own;
 mod ports;
 mod processes;
+mod programs;
 mod setup;
 
 pub use cluster::Cluster;

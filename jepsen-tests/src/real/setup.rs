@@ -126,7 +126,7 @@ impl Setup {
         self
     }
 
-    /// Makes the cluster, starts its nodes, founds it and waits for its first checkpoint.
+    /// Makes the cluster, starts its nodes, founds it and waits until every node has its first checkpoint.
     ///
     /// # Errors
     /// Says which step failed; the nodes' logs are shown.

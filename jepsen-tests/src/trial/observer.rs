@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use candor_client::Operator;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::recorder::Recorder;
-use crate::real::Cluster;
+use crate::real::{Cluster, http};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A node that does not answer by then is not seen this time.
@@ -102,11 +100,9 @@ impl Look {
     }
 
     async fn note(&self) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(&self.http_address).await?;
-        let request = "GET /checkpoint HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
+        let address = self.http_address.clone();
+        let asked = move || http::get(&address, "/checkpoint", LOOK_TIMEOUT);
+        let answer = tokio::task::spawn_blocking(asked).await??;
         let (head, note) = answer.split_once("\r\n\r\n").context("no answer")?;
         let length = head
             .lines()

@@ -31,6 +31,7 @@ use tun_rs::{AsyncDevice, DeviceBuilder, SyncDevice};
 
 use self::switch::Switch;
 use super::own;
+use super::programs::run;
 
 pub use self::link::Link;
 pub use self::switch::Carried;
@@ -64,13 +65,13 @@ impl Network {
         );
         ensure!(own::has_network(), "the network of the machine is not ours");
         fs::create_dir_all(NAMES)?;
-        run("mount", &["-t", "tmpfs", "none", NAMES])?;
-        run("ip", &["link", "set", "lo", "up"])?;
+        run("mount", &["-t", "tmpfs", "none", NAMES], &[])?;
+        run("ip", &["link", "set", "lo", "up"], &[])?;
         let mut devices = vec![(CLIENTS, device(None)?)];
         for node in 1..=nodes {
             let name = name(node);
-            run("ip", &["netns", "add", &name])?;
-            run("ip", &["-n", &name, "link", "set", "lo", "up"])?;
+            run("ip", &["netns", "add", &name], &[])?;
+            run("ip", &["-n", &name, "link", "set", "lo", "up"], &[])?;
             devices.push((node, device(Some(node))?));
         }
         for (host, _) in &devices {
@@ -85,7 +86,7 @@ impl Network {
                 ["addr", "add", &subnet, "dev", DEVICE].as_slice(),
                 ["link", "set", DEVICE, "up"].as_slice(),
             ] {
-                run("ip", &[within, words].concat())?;
+                run("ip", &[within, words].concat(), &[])?;
             }
         }
         let devices = devices
@@ -162,13 +163,4 @@ fn device(node: Option<u64>) -> anyhow::Result<SyncDevice> {
     });
     let made = made.join().ok().context("a thread panicked")?;
     made.context("cannot make a TUN device")
-}
-
-fn run(program: &str, words: &[&str]) -> anyhow::Result<()> {
-    let told = Command::new(program).args(words).output();
-    let told = told.with_context(|| format!("cannot run `{program}`"))?;
-    let said = String::from_utf8_lossy(&told.stderr);
-    let line = words.join(" ");
-    ensure!(told.status.success(), "`{program} {line}`: {}", said.trim());
-    Ok(())
 }
