@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,6 +64,10 @@ pub(super) fn segment_path(dir: &str, segment: u64) -> String {
 
 /// Reads a log, cuts a torn group off, and makes durable what it read.
 ///
+/// A sync that failed under the process before leaves bytes that are read from memory and are on no disk, and
+/// another sync does not write them: to the system they are written. Only the last group can be such, and
+/// the newest vote. Both are written again.
+///
 /// # Errors
 /// [`WalError::Corrupt`] leaves every file as it was.
 pub(super) fn recover<D: Disk>(
@@ -86,6 +91,7 @@ pub(super) fn recover<D: Disk>(
         },
         live: Live::default(),
         committed: None,
+        last_group: 0,
     };
     let torn = scan.segments(&segments)?;
     scan.check_vote(vote.as_ref())?;
@@ -93,6 +99,7 @@ pub(super) fn recover<D: Disk>(
         end,
         live,
         committed,
+        last_group,
         ..
     } = scan;
 
@@ -108,9 +115,11 @@ pub(super) fn recover<D: Disk>(
     }
     let torn = torn.map(|(segment, offset)| cut(disk, dir, &mut files, segment, offset));
     let torn = torn.transpose()?;
-    if let Some((_, last)) = files.last_key_value() {
-        // A process that died may have left it to the page cache; what is read is reported as
-        // durable, so it must be.
+    if let Some((segment, last)) = files.last_key_value() {
+        if end.previous.segment == *segment {
+            write_again(&**last, last_group..end.previous.end)?;
+        }
+        // What is read is reported as durable, so it must be.
         last.sync_data()?;
     }
     disk.sync_dir(dir)?;
@@ -198,6 +207,14 @@ fn cut<D: Disk>(
     })
 }
 
+/// Has the disk take bytes that it may have lost.
+fn write_again<F: DiskFile>(file: &F, range: Range<u64>) -> io::Result<()> {
+    let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, range.start)?;
+    file.write_all_at(&bytes, range.start)
+}
+
 /// A pass over all segments, oldest first.
 struct Scan<'a> {
     dir: &'a str,
@@ -207,6 +224,8 @@ struct Scan<'a> {
     end: End,
     live: Live,
     committed: Option<Bytes>,
+    /// Where the group that was read last begins, in its segment.
+    last_group: u64,
 }
 
 /// A whole group.
@@ -363,6 +382,7 @@ impl Scan<'_> {
         self.end.log_id = Some(header.log_id);
         self.end.sequence = header.sequence;
         self.end.votes = header.votes;
+        self.last_group = offset;
         let end = offset + header.group_len();
         self.end.previous = Previous {
             segment,

@@ -60,7 +60,8 @@ impl<D: Disk> VoteFile<D> {
         }
     }
 
-    /// The newest whole vote; what the process before may have left unsynced is durable on return.
+    /// The newest whole vote. It is durable on return: it is written again, as the disk may have lost it under
+    /// a sync that failed.
     pub(super) fn recover(&mut self) -> Result<Option<Vote>, WalError> {
         let Some(bytes) = self.disk.read(&self.path())? else {
             return Ok(None);
@@ -72,7 +73,10 @@ impl<D: Disk> VoteFile<D> {
                 newest = vote;
             }
         }
-        self.opened()?.sync_data()?;
+        match &newest {
+            Some(vote) => self.write(vote)?,
+            None => self.opened()?.sync_data()?,
+        }
         self.disk.sync_dir(&self.dir)?;
         Ok(newest)
     }

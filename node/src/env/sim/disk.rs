@@ -145,8 +145,8 @@ impl SimDisk {
         self.state().history.as_ref().map_or(0, History::len)
     }
 
-    /// Lets `successes` more syncs succeed and the one after fail. What that one should have made
-    /// durable stays visible to the process and is forgotten by the disk, as Linux does.
+    /// Lets `successes` more syncs succeed and the one after fail. The content that one should have made
+    /// durable stays visible to the process and is forgotten by the disk, as Linux does; names stay at risk.
     pub fn fail_sync_after(&self, successes: u64) {
         self.state().faults.sync_fails_after = Some(successes);
     }
@@ -351,7 +351,8 @@ impl Disk for SimDisk {
         let inode = state.live.dir(dir)?;
         state.syncs.dirs += 1;
         let synced = |op: &Op| op.touches_dir(inode);
-        state.sync(Step::SyncedDir(inode), Step::Forgot(inode), synced)
+        // Names are metadata: a journal keeps them, or goes down with the whole file system.
+        state.sync(Step::SyncedDir(inode), None, synced)
     }
 
     fn stat(&self, path: &str) -> io::Result<Option<Stat>> {
@@ -511,7 +512,7 @@ impl DiskFile for SimFile {
         state.syncs.files += 1;
         let inode = self.inode;
         let synced = |op: &Op| op.touches_file(inode);
-        state.sync(Step::SyncedFile(inode), Step::Forgot(inode), synced)
+        state.sync(Step::SyncedFile(inode), Some(Step::Forgot(inode)), synced)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

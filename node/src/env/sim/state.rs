@@ -75,18 +75,20 @@ impl State {
         }
     }
 
-    /// Makes the chosen operations durable, or fails and forgets them.
+    /// Makes the chosen operations durable, or fails; `lost` says that they are then forgotten.
     pub(super) fn sync(
         &mut self,
         done: Step,
-        lost: Step,
+        lost: Option<Step>,
         chosen: impl Fn(&Op) -> bool,
     ) -> io::Result<()> {
         match &mut self.faults.sync_fails_after {
             Some(0) => {
                 self.faults.sync_fails_after = None;
-                self.forget(chosen);
-                self.note(lost);
+                if let Some(lost) = lost {
+                    self.forget(chosen);
+                    self.note(lost);
+                }
                 return Err(io::Error::other("simulated sync error"));
             }
             Some(left) => *left -= 1,
