@@ -31,7 +31,20 @@ impl Operator {
     /// # Errors
     /// [`Error::Config`] for an address that is no `http://host:port`, or an unusable token.
     pub fn new(uri: &str, token: Option<&str>, timeout: Duration) -> Result<Self, Error> {
-        let endpoints = Endpoints::new(&[uri.to_owned()], token, Surroundings::real())?;
+        Self::within(Surroundings::real(), uri, token, timeout)
+    }
+
+    /// The same with another network; for simulators and tests.
+    ///
+    /// # Errors
+    /// As [`Operator::new`].
+    pub fn within(
+        surroundings: Surroundings,
+        uri: &str,
+        token: Option<&str>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let endpoints = Endpoints::new(&[uri.to_owned()], token, surroundings)?;
         Ok(Self { endpoints, timeout })
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use candor_client::operator::is_settled;
 use candor_client::operator::messages::{GetStatusResponse, SettledNode};
 use candor_client::{Client, ClientBuilder, Operator};
-use candor_ledger::entry::Entry;
+use candor_ledger::entry::{ClusterId, Entry};
 use candor_ledger::signature::SigningKeys;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use super::ports::Ports;
 use super::processes::{Freezer, Processes, log_end};
 use super::setup::{Principal, Setup};
 use super::{PATIENCE, Same, folders, http};
+use crate::recorded::lines_of;
 
 /// What is waited for is looked at this often.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -98,7 +99,9 @@ impl Cluster {
             .nodes()
             .map(|node| self.operator(node))
             .collect::<Result<Vec<_>, _>>()?;
-        found(&operators, self.keys.key_set()).await?;
+        let mut id = [0; 16];
+        fill_random(&mut id);
+        found(&operators, self.keys.key_set(), ClusterId(id)).await?;
         let deadline = Instant::now() + PATIENCE;
         for operator in &operators {
             while operator.status().await?.sealed_size == 0 {
@@ -473,9 +476,7 @@ impl Cluster {
         for name in folders::files_below(&folder)? {
             if name.extension().is_some_and(|found| found == "jsonl") {
                 let bytes = std::fs::read(folder.join(&name))?;
-                let lines = bytes.split_inclusive(|byte| *byte == b'\n');
-                let whole = lines.filter_map(|line| line.strip_suffix(b"\n"));
-                found.extend(whole.map(<[u8]>::to_vec));
+                found.extend(lines_of(&bytes).map(<[u8]>::to_vec));
             }
         }
         Ok(found)

@@ -9,15 +9,20 @@ use candor_ledger::fold::RULES_V1;
 use candor_ledger::ids::NodeId;
 use candor_ledger::signature::KeySet;
 
-use super::layout::fill_random;
-
 /// Has every node store one genesis body, then starts consensus on the first.
-pub(super) async fn found(operators: &[Operator], keys: &KeySet) -> anyhow::Result<()> {
+///
+/// # Errors
+/// What a node refused.
+pub async fn found(
+    operators: &[Operator],
+    keys: &KeySet,
+    cluster_id: ClusterId,
+) -> anyhow::Result<()> {
     let mut members = Vec::new();
     for operator in operators {
         members.push(node_of(operator.identity().await?)?);
     }
-    let genesis = genesis(&members, keys)?;
+    let genesis = genesis(&members, keys, cluster_id)?;
     let mut genesis_digest = String::new();
     for operator in operators {
         genesis_digest = operator.prepare_genesis(genesis.clone()).await?;
@@ -37,9 +42,7 @@ pub(super) fn node_of(identity: GetIdentityResponse) -> anyhow::Result<Node> {
     identity.node.context("a node does not say who it is")
 }
 
-fn genesis(members: &[Node], keys: &KeySet) -> anyhow::Result<Vec<u8>> {
-    let mut id = [0; 16];
-    fill_random(&mut id);
+fn genesis(members: &[Node], keys: &KeySet, cluster_id: ClusterId) -> anyhow::Result<Vec<u8>> {
     let member = |node: &Node| {
         let cosigner = <[u8; 32]>::try_from(&node.cosigner_key[..])?;
         anyhow::Ok(Member {
@@ -49,7 +52,7 @@ fn genesis(members: &[Node], keys: &KeySet) -> anyhow::Result<Vec<u8>> {
     };
     let genesis = Genesis {
         origin: keys.origin().to_owned(),
-        cluster_id: ClusterId(id),
+        cluster_id,
         keys: LogKeys::of(keys),
         members: members.iter().map(member).collect::<Result<_, _>>()?,
         rules: RULES_V1,

@@ -5,12 +5,9 @@
 //!   -> calm: served again -> clients end -> settled -> run folder -> checkers
 //! ```
 
-mod clients;
 mod nemesis;
 mod observer;
-mod recorder;
 mod schedule;
-mod stored;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,16 +18,13 @@ use anyhow::Context as _;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 
-use self::clients::Clients;
 use self::nemesis::Nemesis;
 use self::observer::Observer;
-use self::recorder::Recorder;
 use crate::check::{self, Demands, Judgement, Run};
 use crate::real::loop_disk::LoopDisk;
 use crate::real::network::{Carried, Network};
 use crate::real::{Cluster, PATIENCE, Setup, folders};
-
-pub use self::clients::TIMEOUT;
+use crate::recorded::{Ask, Clients, Recorder, Stored, TIMEOUT, TRY_TIMEOUT};
 
 /// Who asks.
 const ACTOR: &str = "service-a";
@@ -173,9 +167,10 @@ async fn drive(
     let mut rng = Rng::seed_from_u64(plan.seed);
     let means = (plan.power, plan.network);
     let schedule = schedule::schedule(plan.faults, means, &mut rng);
-    let recorder = Arc::new(Recorder::new());
+    let origin = Instant::now();
+    let recorder = Arc::new(Recorder::new(move || origin.elapsed()));
     let observer = Observer::start(cluster, &recorder)?;
-    let clients = Clients::start(cluster, &recorder, ACTOR, plan.clients, plan.seed)?;
+    let clients = Clients::start(&recorder, plan.ask(cluster)?);
 
     let mut nemesis = Nemesis {
         cluster,
@@ -196,11 +191,35 @@ async fn drive(
     let settled = cluster.settle().await;
     settled.context("the cluster does not settle")?;
     let taken = recorder.finish();
-    stored::store(&plan.folder, &plan.checked(), &taken, cluster)?;
+    let of_node = |node| anyhow::Ok((node, cluster.lines(node)?));
+    let stored = Stored {
+        plan: &plan.checked(),
+        taken: &taken,
+        policy: cluster.policy(),
+        chains: cluster.nodes().map(of_node).collect::<Result<_, _>>()?,
+    };
+    stored.write(&plan.folder)?;
     Ok(leader_changes)
 }
 
 impl Plan {
+    /// What clients ask, each at a node of its own as far as there are so many.
+    fn ask(&self, cluster: &Cluster) -> anyhow::Result<Ask> {
+        let nodes: Vec<u64> = cluster.nodes().collect();
+        let client = |(_, node)| {
+            let settings = cluster.client_builder(ACTOR, node)?;
+            let settings = settings.timeout(TIMEOUT).attempt_timeout(TRY_TIMEOUT);
+            anyhow::Ok((node, settings.retries_max(1_000_000).build()?))
+        };
+        let each = (0..self.clients).zip(nodes.into_iter().cycle());
+        Ok(Ask {
+            tenant: cluster.principal(ACTOR)?.tenant.clone(),
+            clients: each.map(client).collect::<Result<_, _>>()?,
+            pause: Duration::ZERO,
+            seed: self.seed,
+        })
+    }
+
     /// What the checkers hold the run against.
     fn checked(&self) -> check::Plan {
         let of = |names: &[&str], least: u64| {

@@ -10,12 +10,12 @@ use rand::rngs::Xoshiro256PlusPlus as Rng;
 use tokio::time::Instant;
 
 use super::observer::Observer;
-use super::recorder::Recorder;
 use super::schedule::{Act, Kind};
 use crate::history::Step;
 use crate::real::Cluster;
 use crate::real::loop_disk::LoopDisk;
 use crate::real::network::{CLIENTS, Link, Network};
+use crate::recorded::Recorder;
 
 /// How often it is looked whether a node that should run does.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

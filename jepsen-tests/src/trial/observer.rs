@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
 use candor_client::Operator;
 use tokio::task::JoinSet;
 
-use super::recorder::Recorder;
 use crate::real::{Cluster, http};
+use crate::recorded::{Recorder, shown};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A node that does not answer by then is not seen this time.
@@ -101,14 +100,7 @@ impl Look {
 
     async fn note(&self) -> anyhow::Result<String> {
         let address = self.http_address.clone();
-        let asked = move || http::get(&address, "/checkpoint", LOOK_TIMEOUT);
-        let answer = tokio::task::spawn_blocking(asked).await??;
-        let (head, note) = answer.split_once("\r\n\r\n").context("no answer")?;
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length: "));
-        let length: usize = length.context("no length")?.parse()?;
-        ensure!(head.starts_with("HTTP/1.1 200") && note.len() == length);
-        Ok(note.to_owned())
+        let asked = move || http::get(&address, shown::PATH, LOOK_TIMEOUT);
+        shown::note_of(&tokio::task::spawn_blocking(asked).await??)
     }
 }

@@ -27,7 +27,7 @@ pub enum TaskEnd {
 
 impl Task {
     /// Pairs a future with the handle of its owner; whoever calls runs the returned future.
-    pub(super) fn bind(
+    pub fn bind(
         name: &'static str,
         future: impl Future<Output = ()> + Send,
     ) -> (Self, impl Future<Output = ()> + Send) {

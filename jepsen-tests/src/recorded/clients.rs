@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 
 use super::recorder::Recorder;
 use crate::history::{Asked, Completion, What};
-use crate::real::Cluster;
 use crate::workload::fields;
 
-/// A client gives a call up after this long, and one try of it after a fifth.
+/// A client gives a call up after this long.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-const TRY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one try of a call may take.
+pub const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Results that are asked about at one time ..
 const AT_ONCE: u64 = 8;
 /// .. for so many questions; then others are.
@@ -38,7 +38,7 @@ const REMEMBERED: usize = 64;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Clients at work.
-pub(super) struct Clients {
+pub struct Clients {
     threads: JoinSet<anyhow::Result<()>>,
     shared: Arc<Shared>,
 }
@@ -49,6 +49,19 @@ struct Shared {
     questions: AtomicU64,
     tenant: String,
     concurrency: u64,
+    pause: Duration,
+}
+
+/// What is to be asked by whom.
+pub struct Ask {
+    /// The tenant of all clients.
+    pub tenant: String,
+    /// A client for each thread, with the node that it prefers.
+    pub clients: Vec<(u64, Client)>,
+    /// Between an answer and the next question of a thread.
+    pub pause: Duration,
+    /// Chooses questions.
+    pub seed: u64,
 }
 
 /// One logical client after another, each with one question at a time.
@@ -70,41 +83,37 @@ struct Question {
 }
 
 impl Clients {
-    /// Starts so many threads, spread over the nodes, which all call themselves `actor`.
-    pub(super) fn start(
-        cluster: &Cluster,
-        recorder: &Arc<Recorder>,
-        actor: &str,
-        concurrency: u64,
-        seed: u64,
-    ) -> anyhow::Result<Self> {
+    /// Starts a thread with each client.
+    pub fn start(recorder: &Arc<Recorder>, ask: Ask) -> Self {
+        let concurrency = u64::try_from(ask.clients.len()).unwrap_or(u64::MAX);
         let shared = Arc::new(Shared {
             recorder: Arc::clone(recorder),
             stop: AtomicBool::new(false),
             questions: AtomicU64::new(0),
-            tenant: cluster.principal(actor)?.tenant.clone(),
+            tenant: ask.tenant,
             concurrency,
+            pause: ask.pause,
         });
-        let nodes: Vec<u64> = cluster.nodes().collect();
         let mut threads = JoinSet::new();
-        for (number, node) in (0..concurrency).zip(nodes.into_iter().cycle()) {
-            let settings = cluster.client_builder(actor, node)?;
-            let settings = settings.timeout(TIMEOUT).attempt_timeout(TRY_TIMEOUT);
+        for (number, (node, client)) in (0..concurrency).zip(ask.clients) {
             let thread = Thread {
                 shared: Arc::clone(&shared),
-                client: settings.retries_max(1_000_000).build()?,
+                client,
                 process: number,
                 node,
-                rng: Rng::seed_from_u64(seed ^ (number + 1)),
+                rng: Rng::seed_from_u64(ask.seed ^ (number + 1)),
                 seqs: Vec::new(),
             };
             threads.spawn(thread.run());
         }
-        Ok(Self { threads, shared })
+        Self { threads, shared }
     }
 
     /// Ends all threads behind the questions they are at.
-    pub(super) async fn finish(mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When a thread could not make its question, or panicked.
+    pub async fn finish(mut self) -> anyhow::Result<()> {
         self.shared.stop.store(true, Ordering::Relaxed);
         while let Some(ended) = self.threads.join_next().await {
             ended.context("a client panicked")??;
@@ -129,8 +138,9 @@ impl Thread {
             recorder.ended(index, self.process, self.node, end);
             if let Some(seq) = brought {
                 self.remember(seq);
+                tokio::time::sleep(self.shared.pause).await;
             } else {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(PAUSE.max(self.shared.pause)).await;
             }
             if is_unknown {
                 // What it asked may yet take effect: it never speaks again.

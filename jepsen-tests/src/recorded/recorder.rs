@@ -1,7 +1,8 @@
 //! The history of a run while it is made.
 
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::check::{Given, Seen};
 use crate::history::{Asked, Completion, Event, Fault, History, Process, Step, What};
@@ -10,35 +11,38 @@ use crate::history::{Asked, Completion, Event, Fault, History, Process, Step, Wh
 ///
 /// A question is written down before it is sent, an answer after it was read: between the two times of
 /// an operation lies all that it did.
-#[derive(Debug)]
-pub(super) struct Recorder {
-    origin: Instant,
+pub struct Recorder {
+    clock: Box<dyn Fn() -> Duration + Send + Sync>,
     taken: Mutex<Taken>,
 }
 
 /// What was taken down.
 #[derive(Debug, Default)]
-pub(super) struct Taken {
-    pub(super) history: History,
-    pub(super) checkpoints: Vec<Seen>,
-    pub(super) receipts: Vec<Given>,
+pub struct Taken {
+    /// What was asked, answered, broken and mended.
+    pub history: History,
+    /// Every checkpoint that a node showed.
+    pub checkpoints: Vec<Seen>,
+    /// Every receipt that came with an answer.
+    pub receipts: Vec<Given>,
 }
 
 impl Recorder {
-    pub(super) fn new() -> Self {
+    /// Times are those of this clock, which never goes back.
+    pub fn new(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         Self {
-            origin: Instant::now(),
+            clock: Box::new(clock),
             taken: Mutex::default(),
         }
     }
 
     /// A client is about to ask; the index of its question.
-    pub(super) fn asked(&self, process: u64, node: u64, asked: Asked) -> u64 {
+    pub fn asked(&self, process: u64, node: u64, asked: Asked) -> u64 {
         self.write(Process::Client(process), Some(node), What::Asked(asked))
     }
 
     /// A client was answered, or gave up.
-    pub(super) fn ended(&self, question: u64, process: u64, node: u64, end: Completion) {
+    pub fn ended(&self, question: u64, process: u64, node: u64, end: Completion) {
         let Completion { what, receipt } = end;
         self.write(Process::Client(process), Some(node), what);
         let index = question;
@@ -47,7 +51,7 @@ impl Recorder {
     }
 
     /// Something broke, or was mended.
-    pub(super) fn fault(&self, name: &str, step: Step, nodes: &[u64]) {
+    pub fn fault(&self, name: &str, step: Step, nodes: &[u64]) {
         let fault = Fault {
             name: name.to_owned(),
             step,
@@ -57,7 +61,7 @@ impl Recorder {
     }
 
     /// A node showed a checkpoint.
-    pub(super) fn saw(&self, node: u64, checkpoint: String) {
+    pub fn saw(&self, node: u64, checkpoint: String) {
         let mut taken = self.taken();
         let time = self.now_ns();
         taken.checkpoints.push(Seen {
@@ -68,7 +72,7 @@ impl Recorder {
     }
 
     /// All that was taken down so far; nothing follows.
-    pub(super) fn finish(&self) -> Taken {
+    pub fn finish(&self) -> Taken {
         std::mem::take(&mut self.taken())
     }
 
@@ -89,10 +93,17 @@ impl Recorder {
     }
 
     fn now_ns(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from((self.clock)().as_nanos()).unwrap_or(u64::MAX)
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let events = self.taken().history.events.len();
+        f.debug_struct("Recorder").field("events", &events).finish()
     }
 }
