@@ -23,6 +23,8 @@ use crate::env::Env;
 use crate::sealer::{AskCosign, COSIGN_TIMEOUT, CosignAnswer};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A link that is silent for so long is asked whether it lives, and given up after as long again: after a
+/// partition TCP may wait for much longer before it sends anything.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// Where each node listens for its peers, kept current from the membership.
@@ -183,6 +185,7 @@ impl<E: Env> Peers<E> {
             .map_err(|_| Status::unavailable(format!("`{address}` is no address")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(8 << 20);
