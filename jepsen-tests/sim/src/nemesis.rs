@@ -1,0 +1,451 @@
+//! Breaks the world by a schedule, and mends it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use candor_jepsen::history::Step;
+use candor_jepsen::recorded::Recorder;
+use candor_node::env::sim::{Crash, SimDisk};
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::{IndexedRandom as _, IteratorRandom as _};
+use serde::{Deserialize, Serialize};
+use turmoil::Sim;
+
+use crate::cluster::{CLIENTS, Seen};
+use crate::host::{Host, name};
+use crate::streams::stream;
+use crate::swarm::{Kind, Swarm};
+
+/// Before the first fault, so that there is something to lose.
+const CALM_MS: u64 = 1_000;
+/// A process that ended by itself is started again after so long.
+const RESTART_AFTER_MS: Range<u64> = 200..3_000;
+/// The clocks of two nodes differ by at most the sum of two of these, in microseconds: less than a cluster
+/// takes for one that cannot be right.
+const CLOCK_OFF_MAX: i64 = 900_000;
+
+/// What was done, for reports.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    /// Faults by kind.
+    pub(crate) faults: BTreeMap<Kind, u64>,
+    /// Nodes whose power went.
+    pub(crate) power_cuts: u64,
+    /// Processes that were killed, or ended by themselves as they must.
+    pub(crate) crashes: u64,
+}
+
+/// One node's machine.
+pub(crate) struct Machine {
+    pub(crate) host: Host,
+    pub(crate) disk: SimDisk,
+    /// Whether its process runs.
+    up: bool,
+    /// A sync of its disk will fail, or has: its process must end.
+    sync_fails: bool,
+    restart_at: Option<Duration>,
+}
+
+/// What breaks things.
+pub(crate) struct Nemesis {
+    pub(crate) machines: BTreeMap<u64, Machine>,
+    pub(crate) tally: Tally,
+    acts: Vec<(Duration, Act)>,
+    next: usize,
+    lasting: BTreeMap<(Kind, u32), Strike>,
+    links: BTreeMap<(u64, u64), Link>,
+    latency: Duration,
+    rng: Rng,
+    recorder: Arc<Recorder>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    Begin(Kind, u32),
+    End(Kind, u32),
+}
+
+/// What a fault that lasts does to whom.
+#[derive(Clone, Debug)]
+enum Strike {
+    /// To these nodes.
+    Nodes(Vec<u64>),
+    /// To the packets between one side and the other, from the first to the second if it is one-way.
+    Sides(BTreeSet<u64>, BTreeSet<u64>),
+    /// To all packets, which take up to so long.
+    Packets(Duration),
+}
+
+/// What a pair of hosts bears; of several faults the later here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Link {
+    #[default]
+    Whole,
+    Held,
+    /// Packets from the first to the second are lost.
+    OneWay(bool),
+    Cut,
+}
+
+impl Machine {
+    pub(crate) fn new(host: Host, disk: SimDisk) -> Self {
+        Self {
+            host,
+            disk,
+            up: true,
+            sync_fails: false,
+            restart_at: None,
+        }
+    }
+}
+
+impl Nemesis {
+    pub(crate) fn new(
+        swarm: &Swarm,
+        machines: BTreeMap<u64, Machine>,
+        recorder: Arc<Recorder>,
+        seen: Arc<Seen>,
+    ) -> Self {
+        let mut rng = stream(swarm.seed, "nemesis");
+        Self {
+            machines,
+            tally: Tally::default(),
+            acts: schedule(swarm, &mut rng),
+            next: 0,
+            lasting: BTreeMap::new(),
+            links: BTreeMap::new(),
+            latency: swarm.latency,
+            rng,
+            recorder,
+            seen,
+        }
+    }
+
+    /// Does what is due, this long after the faults began. Whether all of it is done.
+    pub(crate) fn tick(&mut self, sim: &mut Sim<'_>, at: Duration) -> bool {
+        while let Some((due, act)) = self.acts.get(self.next).copied() {
+            if due > at {
+                return false;
+            }
+            self.next += 1;
+            match act {
+                Act::Begin(kind, number) => self.begin(sim, kind, number),
+                Act::End(kind, number) => self.end(sim, kind, number),
+            }
+        }
+        true
+    }
+
+    /// Starts what ended by itself, when its time has come.
+    ///
+    /// # Errors
+    /// When a process ended that no fault explains.
+    pub(crate) fn look_after(&mut self, sim: &mut Sim<'_>, at: Duration) -> anyhow::Result<()> {
+        let nodes: Vec<u64> = self.machines.keys().copied().collect();
+        for node in nodes {
+            let Some(machine) = self.machines.get_mut(&node) else {
+                continue;
+            };
+            if let Some(why) = machine.host.take_end() {
+                anyhow::ensure!(
+                    machine.sync_fails,
+                    "node {node} ended by itself, and no fault explains it: {why}"
+                );
+                tracing::info!(node, why, "ended by itself");
+                let after = self.rng.random_range(RESTART_AFTER_MS);
+                machine.restart_at = Some(at + Duration::from_millis(after));
+                self.stop(sim, node, None);
+            } else if machine.restart_at.is_some_and(|due| due <= at) {
+                self.start(sim, node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Mends all that is left.
+    pub(crate) fn mend_all(&mut self, sim: &mut Sim<'_>) {
+        while let Some(((kind, number), _)) = self.lasting.first_key_value() {
+            let (kind, number) = (*kind, *number);
+            self.end(sim, kind, number);
+        }
+        let down: Vec<u64> = self.machines.keys().copied().collect();
+        for node in down {
+            self.start(sim, node);
+        }
+    }
+
+    fn begin(&mut self, sim: &mut Sim<'_>, kind: Kind, number: u32) {
+        let Some(strike) = self.choose(kind) else {
+            return;
+        };
+        tracing::info!(kind = kind.name(), ?strike, "begins");
+        self.recorder
+            .fault(kind.name(), Step::Start, &strike.nodes(&self.machines));
+        *self.tally.faults.entry(kind).or_default() += 1;
+        if let Strike::Nodes(nodes) = &strike {
+            for node in nodes {
+                self.strike(sim, kind, *node);
+            }
+        }
+        self.lasting.insert((kind, number), strike);
+        self.disturb(sim);
+    }
+
+    fn end(&mut self, sim: &mut Sim<'_>, kind: Kind, number: u32) {
+        let Some(strike) = self.lasting.remove(&(kind, number)) else {
+            return;
+        };
+        tracing::info!(kind = kind.name(), ?strike, "ends");
+        if let Strike::Nodes(nodes) = &strike {
+            for node in nodes {
+                self.mend(sim, kind, *node);
+            }
+        }
+        self.disturb(sim);
+        self.recorder
+            .fault(kind.name(), Step::Stop, &strike.nodes(&self.machines));
+    }
+
+    fn strike(&mut self, sim: &mut Sim<'_>, kind: Kind, node: u64) {
+        match kind {
+            Kind::Kill => self.stop(sim, node, None),
+            Kind::Power | Kind::PowerAll => {
+                let crash = match self.rng.random_range(0..4) {
+                    0 => Crash::DropAll,
+                    1 => Crash::Prefix(self.rng.random_range(0..50)),
+                    _ => Crash::Seeded(self.rng.random()),
+                };
+                self.stop(sim, node, Some(&crash));
+            }
+            Kind::Clock => {
+                let off = self.rng.random_range(-CLOCK_OFF_MAX..=CLOCK_OFF_MAX);
+                if let Some(machine) = self.machines.get(&node) {
+                    machine.host.set_offset(off);
+                }
+            }
+            Kind::Sync => {
+                let after = self.rng.random_range(0..20);
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.disk.fail_sync_after(after);
+                    machine.sync_fails = true;
+                }
+            }
+            Kind::Cut | Kind::Hold | Kind::OneWay | Kind::Slow => {}
+        }
+    }
+
+    fn mend(&mut self, sim: &mut Sim<'_>, kind: Kind, node: u64) {
+        match kind {
+            Kind::Kill | Kind::Power | Kind::PowerAll => self.start(sim, node),
+            Kind::Clock => {
+                if let Some(machine) = self.machines.get(&node) {
+                    machine.host.set_offset(0);
+                }
+            }
+            // Unless it came: then the process has ended, and is started again by itself.
+            Kind::Sync => {
+                if let Some(machine) = self.machines.get_mut(&node) {
+                    machine.disk.fail_sync_after(u64::MAX);
+                    machine.sync_fails = false;
+                }
+            }
+            Kind::Cut | Kind::Hold | Kind::OneWay | Kind::Slow => {}
+        }
+    }
+
+    /// Ends a process; with a crash the machine under it too. What it still does on its way out reaches no disk.
+    fn stop(&mut self, sim: &mut Sim<'_>, node: u64, crash: Option<&Crash>) {
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        if let Some(crash) = crash {
+            machine.disk.crash(crash);
+        }
+        // Its open files are dead, and a fault that did not come yet is taken back.
+        machine.disk.kill();
+        machine.sync_fails = false;
+        if machine.up {
+            machine.up = false;
+            sim.crash(name(node));
+            // Whatever ended in the same tick is part of this end.
+            machine.host.take_end();
+            self.tally.crashes += 1;
+        }
+        self.tally.power_cuts += u64::from(crash.is_some());
+        self.seen.gone(node);
+    }
+
+    /// Starts a node whose process does not run, unless a fault still keeps it down.
+    fn start(&mut self, sim: &mut Sim<'_>, node: u64) {
+        let kept = self.lasting.iter().any(|((kind, _), strike)| {
+            let kind_keeps = matches!(kind, Kind::Kill | Kind::Power | Kind::PowerAll);
+            kind_keeps && matches!(strike, Strike::Nodes(nodes) if nodes.contains(&node))
+        });
+        let Some(machine) = self.machines.get_mut(&node) else {
+            return;
+        };
+        machine.restart_at = None;
+        if kept || machine.up {
+            return;
+        }
+        machine.up = true;
+        sim.bounce(name(node));
+    }
+
+    fn choose(&mut self, kind: Kind) -> Option<Strike> {
+        let all: Vec<u64> = self.machines.keys().copied().collect();
+        let hosts: BTreeSet<u64> = all.iter().copied().chain([CLIENTS]).collect();
+        Some(match kind {
+            Kind::PowerAll => Strike::Nodes(all),
+            Kind::Clock => Strike::Nodes(vec![*all.choose(&mut self.rng)?]),
+            Kind::Kill | Kind::Power | Kind::Sync => {
+                let up = self.machines.iter().filter(|(_, machine)| machine.up);
+                let whole = up.filter(|(_, machine)| !machine.sync_fails);
+                let whole: Vec<u64> = whole.map(|(node, _)| *node).collect();
+                // A majority stays, mostly.
+                let spare = whole.len() > all.len() / 2 + 1;
+                if !spare && self.rng.random_range(0..4) != 0 {
+                    return None;
+                }
+                Strike::Nodes(vec![*whole.choose(&mut self.rng)?])
+            }
+            Kind::Cut | Kind::Hold => {
+                let many = self.rng.random_range(1..all.len());
+                let one: BTreeSet<u64> = all
+                    .iter()
+                    .copied()
+                    .sample(&mut self.rng, many)
+                    .into_iter()
+                    .collect();
+                let mut other: BTreeSet<u64> = hosts.difference(&one).copied().collect();
+                if self.rng.random() {
+                    // Clients reach both sides.
+                    other.remove(&CLIENTS);
+                }
+                Strike::Sides(one, other)
+            }
+            Kind::OneWay => {
+                let two: Vec<u64> = hosts.into_iter().sample(&mut self.rng, 2);
+                let (from, to) = (*two.first()?, *two.last()?);
+                let (from, to) = if self.rng.random() {
+                    (from, to)
+                } else {
+                    (to, from)
+                };
+                Strike::Sides(BTreeSet::from([from]), BTreeSet::from([to]))
+            }
+            Kind::Slow => Strike::Packets(Duration::from_millis(self.rng.random_range(30..300))),
+        })
+    }
+
+    /// Has every pair of hosts bear what all lasting faults together do to it.
+    fn disturb(&mut self, sim: &Sim<'_>) {
+        let mut want: BTreeMap<(u64, u64), Link> = BTreeMap::new();
+        let mut latency = self.latency;
+        for ((kind, _), strike) in &self.lasting {
+            match strike {
+                Strike::Packets(most) => latency = latency.max(*most),
+                Strike::Nodes(_) => {}
+                Strike::Sides(one, other) => {
+                    for (from, to) in one.iter().flat_map(|a| other.iter().map(move |b| (*a, *b))) {
+                        let forward = from < to;
+                        let pair = if forward { (from, to) } else { (to, from) };
+                        let link = match kind {
+                            Kind::OneWay => Link::OneWay(forward),
+                            Kind::Hold => Link::Held,
+                            _ => Link::Cut,
+                        };
+                        let at = want.entry(pair).or_default();
+                        *at = match (*at, link) {
+                            (Link::OneWay(a), Link::OneWay(b)) if a != b => Link::Cut,
+                            (a, b) => a.max(b),
+                        };
+                    }
+                }
+            }
+        }
+        sim.set_max_message_latency(latency);
+        let pairs: BTreeSet<(u64, u64)> = want.keys().chain(self.links.keys()).copied().collect();
+        for pair in pairs {
+            let link = want.get(&pair).copied().unwrap_or_default();
+            if self.links.get(&pair).copied().unwrap_or_default() == link {
+                continue;
+            }
+            let (a, b) = (host_name(pair.0), host_name(pair.1));
+            sim.release(a.as_str(), b.as_str());
+            sim.repair(a.as_str(), b.as_str());
+            match link {
+                Link::Whole => {}
+                Link::Held => sim.hold(a.as_str(), b.as_str()),
+                Link::OneWay(true) => sim.partition_oneway(a.as_str(), b.as_str()),
+                Link::OneWay(false) => sim.partition_oneway(b.as_str(), a.as_str()),
+                Link::Cut => sim.partition(a.as_str(), b.as_str()),
+            }
+            self.links.insert(pair, link);
+        }
+    }
+}
+
+impl Strike {
+    fn nodes(&self, all: &BTreeMap<u64, Machine>) -> Vec<u64> {
+        match self {
+            Self::Nodes(nodes) => nodes.clone(),
+            Self::Sides(one, other) => {
+                let both = one.union(other).copied();
+                both.filter(|host| *host != CLIENTS).collect()
+            }
+            Self::Packets(_) => all.keys().copied().collect(),
+        }
+    }
+}
+
+/// How often a kind comes and how long it lasts, in milliseconds.
+fn rhythm(kind: Kind) -> (Range<u64>, Range<u64>) {
+    match kind {
+        Kind::Clock => (2_000..8_000, 1_000..10_000),
+        Kind::Cut => (5_000..12_000, 500..6_000),
+        Kind::Hold => (3_000..9_000, 500..6_000),
+        Kind::Kill => (2_000..7_000, 100..5_000),
+        Kind::OneWay => (5_000..12_000, 500..5_000),
+        Kind::Power => (2_500..8_000, 100..5_000),
+        Kind::PowerAll => (6_000..15_000, 100..2_000),
+        Kind::Slow => (4_000..12_000, 1_000..6_000),
+        Kind::Sync => (5_000..12_000, 1_000..2_000),
+    }
+}
+
+/// Acts in their order, each with its time; each kind by itself, so that faults overlap.
+fn schedule(swarm: &Swarm, rng: &mut Rng) -> Vec<(Duration, Act)> {
+    let end = u64::try_from(swarm.length.as_millis()).unwrap_or(u64::MAX);
+    let mut acts = Vec::new();
+    for kind in &swarm.faults {
+        let (every, lasts) = rhythm(*kind);
+        let (mut at, mut number) = (CALM_MS, 0);
+        loop {
+            at += rng.random_range(every.clone());
+            let until = at + rng.random_range(lasts.clone());
+            if until > end {
+                break;
+            }
+            acts.push((Duration::from_millis(at), Act::Begin(*kind, number)));
+            acts.push((Duration::from_millis(until), Act::End(*kind, number)));
+            number += 1;
+            // One of a kind at a time; kinds overlap.
+            at = until;
+        }
+    }
+    acts.sort_unstable();
+    acts
+}
+
+fn host_name(host: u64) -> String {
+    if host == CLIENTS {
+        crate::cluster::NAME.to_owned()
+    } else {
+        name(host)
+    }
+}
