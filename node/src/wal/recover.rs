@@ -7,12 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, DiskFile, MODE_PUBLIC, OpenMode};
 
 use super::frame::{self, HEADER_LEN, Header, HeaderError, LogId, Previous, Record, SECTOR_LEN};
 use super::live::{Live, Location};
@@ -66,7 +65,9 @@ pub(super) fn segment_path(dir: &str, segment: u64) -> String {
 ///
 /// A sync that failed under the process before leaves bytes that are read from memory and are on no disk, and
 /// another sync does not write them: to the system they are written. Only the last group can be such, and
-/// the newest vote. Both are written again.
+/// the newest vote. So the last segment and the vote are written to new files that take their places; never
+/// over themselves, as acknowledged bytes may not be what the next power cut tears. That takes room for one
+/// segment.
 ///
 /// # Errors
 /// [`WalError::Corrupt`] leaves every file as it was.
@@ -77,7 +78,7 @@ pub(super) fn recover<D: Disk>(
 ) -> Result<Recovery<D>, WalError> {
     make_dir(disk, dir)?;
     let mut vote_file = VoteFile::new(disk.clone(), Arc::clone(dir));
-    let vote = vote_file.recover()?;
+    let vote = vote_file.newest()?;
     let segments = open_segments(disk, dir)?;
     let floor = last_floor(&segments)?;
     let mut scan = Scan {
@@ -91,7 +92,6 @@ pub(super) fn recover<D: Disk>(
         },
         live: Live::default(),
         committed: None,
-        last_group: 0,
     };
     let torn = scan.segments(&segments)?;
     scan.check_vote(vote.as_ref())?;
@@ -99,7 +99,6 @@ pub(super) fn recover<D: Disk>(
         end,
         live,
         committed,
-        last_group,
         ..
     } = scan;
 
@@ -115,13 +114,13 @@ pub(super) fn recover<D: Disk>(
     }
     let torn = torn.map(|(segment, offset)| cut(disk, dir, &mut files, segment, offset));
     let torn = torn.transpose()?;
-    if let Some((segment, last)) = files.last_key_value() {
-        if end.previous.segment == *segment {
-            write_again(&**last, last_group..end.previous.end)?;
-        }
-        // What is read is reported as durable, so it must be.
-        last.sync_data()?;
+    let Previous {
+        segment, end: len, ..
+    } = end.previous;
+    if let Some(last) = files.get_mut(&segment) {
+        *last = write_anew(disk, &segment_path(dir, segment), &**last, len)?;
     }
+    vote_file.write_anew()?;
     disk.sync_dir(dir)?;
     Ok(Recovery {
         vote_file,
@@ -184,7 +183,8 @@ fn last_floor<F: DiskFile>(segments: &BTreeMap<u64, Arc<F>>) -> Result<u64, WalE
     Ok(1)
 }
 
-/// Removes the torn group at `offset` of the last segment, with the segment if it was its first.
+/// Takes leave of the torn group at `offset` of the last segment. The segment goes with it if this was its
+/// first, and else is about to be written anew without it.
 fn cut<D: Disk>(
     disk: &D,
     dir: &str,
@@ -192,27 +192,21 @@ fn cut<D: Disk>(
     segment: u64,
     offset: u64,
 ) -> io::Result<Torn> {
-    let path = segment_path(dir, segment);
-    let len = disk.stat(&path)?.map_or(0, |stat| stat.len);
+    let file = segment_path(dir, segment);
+    let len = disk.stat(&file)?.map_or(0, |stat| stat.len);
     if offset == 0 {
         files.remove(&segment);
-        disk.remove_file(&path)?;
-    } else if let Some(file) = files.get(&segment) {
-        file.set_len(offset)?;
+        disk.remove_file(&file)?;
     }
-    Ok(Torn {
-        file: path,
-        offset,
-        len,
-    })
+    Ok(Torn { file, offset, len })
 }
 
-/// Has the disk take bytes that it may have lost.
-fn write_again<F: DiskFile>(file: &F, range: Range<u64>) -> io::Result<()> {
-    let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-    let mut bytes = vec![0; len];
-    file.read_exact_at(&mut bytes, range.start)?;
-    file.write_all_at(&bytes, range.start)
+/// Puts a new file with the first `len` bytes in the place of this one.
+fn write_anew<D: Disk>(disk: &D, path: &str, file: &D::File, len: u64) -> io::Result<Arc<D::File>> {
+    let mut bytes = vec![0; usize::try_from(len).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, 0)?;
+    disk.write_durable(path, &bytes, MODE_PUBLIC)?;
+    Ok(Arc::new(disk.open(path, OpenMode::ReadWrite)?))
 }
 
 /// A pass over all segments, oldest first.
@@ -224,8 +218,6 @@ struct Scan<'a> {
     end: End,
     live: Live,
     committed: Option<Bytes>,
-    /// Where the group that was read last begins, in its segment.
-    last_group: u64,
 }
 
 /// A whole group.
@@ -382,7 +374,6 @@ impl Scan<'_> {
         self.end.log_id = Some(header.log_id);
         self.end.sequence = header.sequence;
         self.end.votes = header.votes;
-        self.last_group = offset;
         let end = offset + header.group_len();
         self.end.previous = Previous {
             segment,

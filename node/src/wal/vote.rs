@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, DiskFile, MODE_PUBLIC, OpenMode};
 
 use super::WalError;
 use super::frame::{LogId, Reader};
@@ -60,9 +60,8 @@ impl<D: Disk> VoteFile<D> {
         }
     }
 
-    /// The newest whole vote. It is durable on return: it is written again, as the disk may have lost it under
-    /// a sync that failed.
-    pub(super) fn recover(&mut self) -> Result<Option<Vote>, WalError> {
+    /// The newest whole vote; not known to be durable before [`Self::write_anew`].
+    pub(super) fn newest(&self) -> Result<Option<Vote>, WalError> {
         let Some(bytes) = self.disk.read(&self.path())? else {
             return Ok(None);
         };
@@ -73,12 +72,18 @@ impl<D: Disk> VoteFile<D> {
                 newest = vote;
             }
         }
-        match &newest {
-            Some(vote) => self.write(vote)?,
-            None => self.opened()?.sync_data()?,
-        }
-        self.disk.sync_dir(&self.dir)?;
         Ok(newest)
+    }
+
+    /// Makes durable what is read, in a new file that takes the place of this one: a sync that failed may
+    /// have left it in memory alone, and written over itself it could be torn.
+    pub(super) fn write_anew(&mut self) -> std::io::Result<()> {
+        let path = self.path();
+        let Some(bytes) = self.disk.read(&path)? else {
+            return Ok(());
+        };
+        self.file = None;
+        self.disk.write_durable(&path, &bytes, MODE_PUBLIC)
     }
 
     /// Saves a vote; durable on return.

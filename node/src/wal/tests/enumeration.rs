@@ -54,10 +54,16 @@ async fn crash_inside_recovery(disk: &SimDisk, step: usize, crash: &Crash, once:
             kept: pending.saturating_sub(1),
             tear: Tear::Head(300),
         };
+        // What is written over is at risk, sector by sector.
+        let garbled = Crash::Torn {
+            kept: pending.saturating_sub(1),
+            tear: Tear::Garbage(40),
+        };
         for again in [
             Crash::DropAll,
             Crash::Prefix(pending),
             half,
+            garbled,
             Crash::Seeded(7),
         ] {
             let disk = history.disk_after(inner);
