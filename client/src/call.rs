@@ -10,6 +10,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use candor_ledger::ids::{RequestId, Seq, TreeSize};
+use candor_ledger::planted;
 use candor_ledger::time::Micros;
 use candor_proto::{Effect, ErrorCode, error_domain, error_metadata};
 use tokio::time::Instant;
@@ -386,6 +387,9 @@ impl<'a> Tries<'a> {
         };
         if !self.inner.budget.withdraw() {
             return Err(self.give_up());
+        }
+        if planted!("retry-renamed") {
+            self.id = self.inner.ids.mint(&self.inner.around);
         }
         self.next = next;
         if self.in_round < count && wait.is_zero() {

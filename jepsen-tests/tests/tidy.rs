@@ -99,7 +99,8 @@ fn seams_are_named_only_where_they_lie() {
     let mut seen = 0;
     for (path, text) in sources("rs") {
         let in_node = path.starts_with("node/src/") && !path.starts_with("node/src/env/");
-        let in_ledger = path.starts_with("ledger/src/");
+        // Which planted bug is at work is asked of the environment, in builds that hold any.
+        let in_ledger = path.starts_with("ledger/src/") && path != "ledger/src/mutants.rs";
         let bans: &[&str] = match (in_node, in_ledger) {
             (true, _) => &NODE_SEAM,
             (_, true) => &LEDGER_BANS,

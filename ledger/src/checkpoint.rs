@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::digest::ChainHash;
 use crate::ids::{NodeId, TreeSize};
 use crate::note::{KeyKind, Note, NoteSignature, VerifierKey, key_id};
+use crate::planted;
 use crate::signature::{Algorithm, KeySet};
 use crate::text::{base64, parse_base64_32, parse_decimal};
 use crate::time::Micros;
@@ -366,6 +367,10 @@ pub(crate) fn check_line(
     signature: &NoteSignature,
     key: &VerifierKey,
 ) -> Result<Option<u64>, NoteError> {
+    let is_slh_dsa = key.kind().algorithm() == Algorithm::SlhDsaSha2128f;
+    if is_slh_dsa && planted!("signature-unchecked") {
+        return Ok(None);
+    }
     let verified = key.verify(&note.text, &signature.blob);
     verified.map_err(|_| NoteError::BadSignature {
         line,

@@ -14,6 +14,8 @@ pub mod fingerprint;
 mod fixture;
 pub mod fold;
 pub mod ids;
+#[doc(hidden)]
+pub mod mutants;
 pub mod note;
 pub mod policy;
 pub mod proof;

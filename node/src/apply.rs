@@ -6,6 +6,7 @@
 //! Nothing here reads a clock, draws a random number or asks anybody (INV-8).
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use candor_ledger::entry::{Body, Entry, Genesis};
 use candor_ledger::fold::{self, Decision, Item, LogState, Outcome};
 use candor_ledger::ids::{Seq, TreeSize};
 use candor_ledger::note::Note;
+use candor_ledger::planted;
 use candor_ledger::signature::KeySet;
 use candor_ledger::time::Micros;
 use tokio::sync::watch;
@@ -285,8 +287,13 @@ impl<E: Env> Applier<E> {
         })
     }
 
-    async fn batch(&mut self, batch: Batch) -> Result<BatchApplied, ApplyError> {
+    async fn batch(&mut self, mut batch: Batch) -> Result<BatchApplied, ApplyError> {
         self.refuse_foreign_genesis(&batch)?;
+        if planted!("hash-order") {
+            batch
+                .items
+                .sort_by_cached_key(|_| RandomState::new().hash_one(()));
+        }
         let (items, values): (Vec<Item>, Vec<Option<Bytes>>) = batch
             .items
             .into_iter()
@@ -421,7 +428,8 @@ impl<E: Env> Applier<E> {
             }
         };
         let size = verified.checkpoint.size;
-        let enough = verified.vouched.len() >= majority(cosigners.len());
+        let enough =
+            verified.vouched.len() >= majority(cosigners.len()) || planted!("majority-unneeded");
         // Lines that nobody here can check could make a kept note as long as somebody likes.
         if !enough || !verified.unknown.is_empty() || size <= self.sealed {
             return Ok(());
@@ -433,8 +441,11 @@ impl<E: Env> Applier<E> {
         self.sealed = size;
         self.sealed_time = verified.checkpoint.sealed;
         if let Some(shelf) = &self.shelf
-            && let Some(closed) = self.closed.take_if(|closed| closed.size == size)
+            && let Some(mut closed) = self.closed.take_if(|closed| closed.size == size)
         {
+            if planted!("snapshot-ahead") {
+                closed.at = self.position.unwrap_or(closed.at);
+            }
             let note = text.to_owned();
             shelf.sealed(Manifest { note, ..closed });
         }
@@ -469,9 +480,18 @@ impl<E: Env> Applier<E> {
     /// Offers this boundary to the marker lane. A draft copies the list of kept checkpoints, so not
     /// every command makes one.
     fn offer_marker(&self) {
+        let mut position = self.position;
+        if let Some(at) = &mut position {
+            if planted!("applied-ahead") {
+                at.index += 1;
+            }
+            if planted!("applied-behind") {
+                at.index = at.index.saturating_sub(2);
+            }
+        }
         let draft = self
             .ledger
-            .draft_marker(self.position, self.membership.clone(), self.sealed);
+            .draft_marker(position, self.membership.clone(), self.sealed);
         self.offers.offer(draft, self.state.cut());
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use candor_ledger::checkpoint::majority;
+use candor_ledger::planted;
 use candor_ledger::time::Micros;
 use tokio::time::Instant;
 
@@ -54,8 +55,8 @@ impl ClockView {
     pub fn may_stamp(&self, now: Instant, wall: Micros) -> bool {
         match self.verdict {
             ClockVerdict::Alone => true,
-            ClockVerdict::Sure => !self.jumped(now, wall),
-            ClockVerdict::Unsure => false,
+            ClockVerdict::Sure => !self.jumped(now, wall) || planted!("clock-unchecked"),
+            ClockVerdict::Unsure => planted!("clock-unchecked"),
         }
     }
 

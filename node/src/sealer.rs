@@ -10,6 +10,7 @@ use candor_ledger::checkpoint::{Checkpoint, CosignerPublic, assemble_note, major
 use candor_ledger::entry::{Body, Entry};
 use candor_ledger::ids::{NodeId, TreeSize};
 use candor_ledger::note::NoteSignature;
+use candor_ledger::planted;
 use candor_ledger::signature::{CosignerKey, SignError, SigningKeys};
 use candor_ledger::tree::NodeHash;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -84,7 +85,11 @@ pub fn checkpoint_at<D: Disk>(
     Ok(Some(Checkpoint {
         origin,
         size,
-        root: reader.root_at(size)?,
+        root: if planted!("tip-signed") {
+            reader.root_at(reader.size())?
+        } else {
+            reader.root_at(size)?
+        },
         chain: candor_ledger::digest::ChainHash::of(&line),
         keyset: seal.keyset,
         sealed: entry.time,
@@ -223,7 +228,11 @@ impl<E: Env, P: Propose, A: AskCosign> Sealer<E, P, A> {
         text: &str,
     ) -> Result<Option<BTreeMap<NodeId, NoteSignature>>, SealError> {
         let members = self.members()?;
-        let need = majority(members.len());
+        let need = if planted!("majority-unneeded") {
+            1
+        } else {
+            majority(members.len())
+        };
         let mut lines = BTreeMap::new();
         let own = self
             .cosigner

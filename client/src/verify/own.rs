@@ -2,6 +2,7 @@
 
 use candor_ledger::entry::{Entry, Subject};
 use candor_ledger::ids::{RequestId, Seq};
+use candor_ledger::planted;
 use candor_ledger::tree::NodeHash;
 use candor_proto::audit_v1::{Acknowledgement, Recorded};
 
@@ -60,6 +61,9 @@ pub(crate) fn own_entry(
 
 fn compare(asked: &Asked<'_>, recorded: &Recorded, entry: &Entry) -> Result<(), Unproven> {
     same("the entry's seq", Seq(recorded.seq), entry.seq)?;
+    if planted!("answer-unbound") {
+        return Ok(());
+    }
     same("the entry's tenant", asked.tenant, &entry.tenant)?;
     same("the entry's subject", asked.subject, &entry.subject)?;
     let got = entry

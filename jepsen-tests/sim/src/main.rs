@@ -13,6 +13,7 @@
 //! | `canon` | the invariant that is looked at all the time: one ledger |
 //! | `run` | one seed from start to verdict |
 //! | `meta`, `sweep`, `shrink` | one seed twice; many seeds; fewer faults |
+//! | `mutants` | which planted bugs are found, by what, and how soon |
 #![forbid(unsafe_code)]
 
 #[cfg(not(tokio_unstable))]
@@ -20,11 +21,15 @@ compile_error!(
     "build it by `cargo sim`: without `--cfg tokio_unstable` tokio makes choices that no seed decides"
 );
 
+#[cfg(not(candor_mutants))]
+compile_error!("build it by `cargo sim`: without `--cfg candor_mutants` no bug can be planted");
+
 mod canon;
 mod clock;
 mod cluster;
 mod host;
 mod meta;
+mod mutants;
 mod nemesis;
 mod run;
 mod shrink;
@@ -50,6 +55,8 @@ struct Program {
 enum Command {
     /// Runs seeds twice and compares all that they say, trace and history, byte by byte.
     Meta(meta::Arguments),
+    /// Plants one bug after another, and runs seeds until each is found.
+    Mutants(mutants::Arguments),
     /// Runs many seeds, each in a process of its own.
     Sweep(sweep::Arguments),
     /// Looks for the fewest faults with which a seed still fails.
@@ -60,6 +67,7 @@ fn main() -> ExitCode {
     let program = Program::parse();
     let done = match (&program.command, &program.one) {
         (Some(Command::Meta(arguments)), _) => meta::run(arguments),
+        (Some(Command::Mutants(arguments)), _) => mutants::run(arguments),
         (Some(Command::Sweep(arguments)), _) => sweep::run(arguments),
         (Some(Command::Shrink(arguments)), _) => shrink::run(arguments),
         (None, Some(arguments)) => run::run(arguments),

@@ -29,6 +29,7 @@ use crate::canon::{self, Canon};
 use crate::clock::{Clock, EPOCH};
 use crate::cluster::{self, ACTOR, CLIENT_PORT, HTTP_PORT, NAME, Outside, PEER_PORT, Progress};
 use crate::host::{Host, address, name};
+use crate::mutants;
 use crate::nemesis::{Machine, Nemesis, Tally};
 use crate::streams::stream;
 use crate::swarm::{Kind, Swarm};
@@ -55,6 +56,12 @@ pub(crate) struct Arguments {
     /// Kinds of faults that are left out, whatever the seed chose.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) without: Vec<Kind>,
+    /// Kinds of faults that are there, whatever the seed chose.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub(crate) with: Vec<Kind>,
+    /// A bug that is planted: `mutants --list` names them.
+    #[arg(long, value_parser = mutants::plant)]
+    pub(crate) mutant: Option<String>,
     /// What nodes and harness log, such as `info` or `trace,turmoil=info`; times are simulated.
     #[arg(long, default_value = "off")]
     pub(crate) log: String,
@@ -98,10 +105,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         .with_writer(std::io::stdout)
         .init();
     let length = Duration::from_secs(arguments.seconds);
-    let swarm = Swarm::of(arguments.seed, length, &arguments.without);
+    let mut swarm = Swarm::of(arguments.seed, length, &arguments.without);
+    swarm.faults.extend(&arguments.with);
     tracing::info!(?swarm, "begins");
     let (report, stored) = simulate(&swarm, &clock, arguments.store.clone())?;
     println!("{}", serde_json::to_string(&report)?);
+    if arguments.mutant.is_some() {
+        println!(
+            "{}{}",
+            mutants::REACHED,
+            candor_ledger::mutants::at_work::reached()
+        );
+    }
     if let (Some(folder), false) = (stored, report.wrong.is_empty()) {
         println!("stored in {}", folder.display());
     }

@@ -145,7 +145,7 @@ fn summary(ended: &BTreeMap<u64, Result<Report, String>>, took: f64) -> bool {
 }
 
 /// Seconds since the machine started. The clocks of this process belong to the simulation.
-fn uptime() -> anyhow::Result<f64> {
+pub(crate) fn uptime() -> anyhow::Result<f64> {
     let text = std::fs::read_to_string("/proc/uptime")?;
     let first = text.split_whitespace().next().context("no uptime")?;
     Ok(first.parse()?)

@@ -12,7 +12,7 @@
     reason = "all positions are those of lists made here, and every step of the search has several"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One call, for the search.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ pub struct Stuck<S> {
 /// Looks for an order of the calls in which `step` allows each, and none comes before one that was answered
 /// before it began. A call that was not answered may be left out.
 ///
-/// Cost: at most `budget` pairs of a set of calls and a state, each kept.
+/// Cost: at most `budget` pairs of a set of calls and a state, each kept; of the states, which are few and
+/// large, one copy.
 pub fn search<O, S: Clone + Ord>(
     calls: &[Call<O>],
     init: S,
@@ -56,7 +57,8 @@ pub fn search<O, S: Clone + Ord>(
     budget: usize,
 ) -> Search<S> {
     let mut list = List::new(calls);
-    let mut tried: BTreeSet<(Bits, S)> = BTreeSet::new();
+    let mut states: BTreeMap<S, usize> = BTreeMap::new();
+    let mut tried: BTreeSet<(Bits, usize)> = BTreeSet::new();
     let mut placed = Bits::new(calls.len());
     let mut order: Vec<(usize, S)> = Vec::new();
     let mut state = init.clone();
@@ -70,7 +72,9 @@ pub fn search<O, S: Clone + Ord>(
         if let Some(Point::Call(call)) = list.point(at) {
             if let Some(next) = step(&state, &calls[call].op) {
                 placed.insert(call);
-                if tried.insert((placed.clone(), next.clone())) {
+                let unused = states.len();
+                let number = *states.entry(next.clone()).or_insert(unused);
+                if tried.insert((placed.clone(), number)) {
                     if tried.len() > budget {
                         return Search::Exhausted;
                     }

@@ -21,6 +21,7 @@ use crate::entry::{
 };
 use crate::fingerprint::Pattern;
 use crate::ids::{Seq, TreeSize};
+use crate::planted;
 use crate::time::Micros;
 
 /// Decides the items of one command, one after the other, each over the state that those before it
@@ -224,6 +225,10 @@ impl<'t, 'a, V: StateView> Case<'t, 'a, V> {
             }
             (None, Effective::Active(held)) => {
                 let held = held.clone();
+                if planted!("hit-unrecorded") {
+                    let (seq, time) = (held.write_seq, self.time);
+                    return Ok(Outcome::Hit(Hit { seq, time, held }));
+                }
                 let body = ReadHit {
                     write_seq: held.write_seq,
                     version: held.version,

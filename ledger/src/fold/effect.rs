@@ -7,6 +7,7 @@ use super::state::{Held, Lifecycle, ResultKind, ResultRecord, Standing};
 use crate::entry::{Body, Entry, MissReason, Revocation, Subject, Supersede, SupersedeBy, Write};
 use crate::fingerprint::Pattern;
 use crate::fold::rules::model_of;
+use crate::planted;
 use crate::time::Micros;
 
 /// The record after an entry about it; `None` where the rules could not have allowed the entry.
@@ -65,6 +66,9 @@ fn expire(after: &mut ResultRecord) -> Option<()> {
 }
 
 fn revoke(after: &mut ResultRecord) -> Option<()> {
+    if planted!("revoked-served") {
+        return Some(());
+    }
     let held = after.held()?.clone();
     after.revoked.push(held);
     after.standing = Standing::Revoked;
@@ -84,6 +88,9 @@ fn reinstate(after: &mut ResultRecord, body: &Revocation, time: Micros) -> Optio
 }
 
 fn supersede(after: &mut ResultRecord, body: &Supersede) -> Option<()> {
+    if planted!("superseded-served") {
+        return Some(());
+    }
     let held = after.held()?.clone();
     let successor = match &body.by {
         SupersedeBy::Client { successor, .. } => Subject::Fingerprint(*successor),

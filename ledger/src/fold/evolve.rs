@@ -15,6 +15,7 @@ use crate::digest::{ChainHash, TaggedDigest};
 use crate::entry::{Body, Entry, LOG_ACTOR, Subject, SupersedeBy};
 use crate::fingerprint::Fingerprint;
 use crate::ids::{Seq, TreeSize};
+use crate::planted;
 
 mod log;
 mod model;
@@ -105,7 +106,7 @@ impl<V: StateView> Step<'_, V> {
         let (log, entry) = (self.log, self.entry);
         self.require(Rule::Seq, &log.size.0, &entry.seq.0)?;
         self.require(Rule::Prev, &log.head, &entry.prev)?;
-        if entry.time < log.time {
+        if entry.time < log.time && !planted!("time-goes-back") {
             let expected = format!("`{}` or later", log.time);
             return Err(self.broken(Rule::Time, expected, entry.time));
         }
@@ -294,7 +295,7 @@ impl<V: StateView> Step<'_, V> {
         expected: &T,
         found: &T,
     ) -> Result<(), FoldError> {
-        if expected == found {
+        if expected == found || planted!("rules-unchecked") {
             Ok(())
         } else {
             Err(self.broken(rule, format!("`{expected}`"), format!("`{found}`")))

@@ -13,6 +13,7 @@ use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use candor_ledger::planted;
 use futures::stream::{self, Stream};
 use openraft::LogState;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
@@ -224,6 +225,10 @@ impl<R: Reply, D: Disk> RaftLogStorage<TypeConfig<R>> for LogStore<D> {
             vote: Some(*vote),
             ..self.known().hard
         };
+        if planted!("vote-unsaved") {
+            self.known().hard = hard;
+            return Ok(());
+        }
         self.save(hard).await
     }
 

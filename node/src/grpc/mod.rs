@@ -19,6 +19,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use candor_ledger::fold::{self, Item, LogState, Operation, Outcome, Request as LedgerRequest};
 use candor_ledger::ids::{RequestId, Seq};
+use candor_ledger::planted;
 use candor_ledger::time::Micros;
 use candor_proto::audit_v1::{Acknowledgement, Recorded};
 use candor_proto::raft_v1::ForwardRequest;
@@ -151,7 +152,12 @@ impl<E: Env> Api<E> {
             .await
             .map_err(|_| {
                 let problem = "the deadline passed while the outcome was awaited";
-                ApiError::new(ErrorCode::OutcomeUnknown, problem)
+                let code = if planted!("refused-though-unknown") {
+                    ErrorCode::DeadlinePassed
+                } else {
+                    ErrorCode::OutcomeUnknown
+                };
+                ApiError::new(code, problem)
             })?
             .map_err(|error| self.with_leader(error.into()))?;
         if is_new && applied.line.is_some() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use candor_ledger::planted;
 pub use candor_proto::ErrorCode;
 use candor_proto::{error_domain, error_metadata};
 use tonic::Status;
@@ -89,6 +90,9 @@ impl From<SubmitError> for ApiError {
             SubmitError::StorageSlow => Self::new(ErrorCode::StorageSlow, message),
             SubmitError::QueueFull => Self::new(ErrorCode::QueueFull, message),
             SubmitError::Stopping => Self::new(ErrorCode::ShuttingDown, message),
+            SubmitError::Unknown if planted!("refused-though-unknown") => {
+                Self::new(ErrorCode::DeadlinePassed, message)
+            }
             SubmitError::Unknown => Self::new(ErrorCode::OutcomeUnknown, message),
         }
     }

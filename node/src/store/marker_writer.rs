@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use candor_ledger::ids::TreeSize;
+use candor_ledger::planted;
 
 use super::marker::{self, Marker};
 use super::{Shared, StoreError, tails};
@@ -78,7 +79,9 @@ impl<D: Disk> MarkerWriter<D> {
             ..
         } = &*self.shared;
         next.tails = tails::of(&self.shared, next.size.0)?;
-        dirty.take().sync(disk)?;
+        if !planted!("marker-before-files") {
+            dirty.take().sync(disk)?;
+        }
         marker::write(disk, &next)?;
         // A crash here leaves files that the marker does not name; the next start removes them.
         checkpoints.unlink_dropped(disk, dirty, &next.checkpoints)?;
@@ -116,6 +119,9 @@ impl<D: Disk> MarkerWriter<D> {
     /// Up to where the Raft log may be purged: the log id of the OLDER slot, so that a start which
     /// can read only that one still finds the log it needs.
     pub fn purgeable(&self) -> Option<LogPos> {
+        if planted!("purge-early") {
+            return self.newest.last_applied;
+        }
         self.older_applied
     }
 }

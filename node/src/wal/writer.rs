@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use candor_ledger::planted;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
@@ -298,7 +299,7 @@ impl<E: Env> Writer<E> {
             .map_or(header.sequence, |(segment, _)| *segment);
         let start = if rolls { 0 } else { self.end.previous.end };
         file.write_all_at(&assemble(&header, &prefix, &group.body), start)?;
-        file.sync_data()?;
+        sync(&*file)?;
         let ended = self.env.monotonic();
         self.shared.state().writes.end(ended);
 
@@ -368,7 +369,9 @@ impl<E: Env> Writer<E> {
         }
         let path = segment_path(&self.dir, sequence);
         let file = Arc::new(self.env.disk().open(&path, OpenMode::CreateNew)?);
-        self.env.disk().sync_dir(&self.dir)?;
+        if !planted!("segment-unlisted") {
+            self.env.disk().sync_dir(&self.dir)?;
+        }
         self.segment = Some((sequence, Arc::clone(&file)));
         self.shared
             .state()
@@ -436,12 +439,29 @@ impl Group {
                     len: payload.len(),
                 });
             }
-            Record::Truncate(_) => self.changes.push(Change::Truncate),
+            Record::Truncate(_) => {
+                self.changes.push(Change::Truncate);
+                if planted!("truncation-unwritten") {
+                    return;
+                }
+            }
             Record::Committed(_) | Record::Floor(_) => {}
         }
         self.records += 1;
         frame::put_record(&mut self.body, record);
     }
+}
+
+/// Returns when the file is durable.
+fn sync<F: DiskFile>(file: &F) -> io::Result<()> {
+    if planted!("ack-before-sync") {
+        return Ok(());
+    }
+    let synced = file.sync_data();
+    if planted!("failed-sync-retried") {
+        return synced.or_else(|_| file.sync_data());
+    }
+    synced
 }
 
 fn assemble(header: &Header, prefix: &[u8], body: &[u8]) -> Vec<u8> {
