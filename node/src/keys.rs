@@ -81,6 +81,13 @@ impl Keys {
         let origin = log.key_set().origin().to_owned();
         let cosigner = match secret_text(env, COSIGNER_KEY_PATH)? {
             Some(text) => {
+                // It may be the key of a process that died before the name was durable, and this one
+                // is about to let it be named for good.
+                let synced = env.disk().sync_dir("keys");
+                synced.map_err(|source| KeysError::Disk {
+                    path: COSIGNER_KEY_PATH,
+                    source,
+                })?;
                 CosignerKey::parse_secret_text(&text).map_err(|problem| KeysError::File {
                     path: COSIGNER_KEY_PATH,
                     problem,
@@ -128,3 +135,6 @@ fn secret_text<E: Env>(env: &E, path: &'static str) -> Result<Option<String>, Ke
         .map_err(|_| disk(std::io::Error::other("it is not a text file")))?;
     Ok(Some(text))
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ mod network;
 mod observer;
 mod state_machine;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod types;
 
 /// Longest election timeouts that a leader may be silent and still be called one.

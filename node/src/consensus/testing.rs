@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::storage::RaftLogStorage;
 
 use super::*;
 use crate::env::sim::{Crash, SimDisk, SimEnv};
@@ -457,4 +458,49 @@ pub(super) async fn until<T>(what: &str, mut check: impl FnMut() -> Option<T>) -
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("waited in vain for: {what}");
+}
+
+/// The Raft log as consensus keeps it, for tests of what stands beside it on one disk.
+pub(crate) struct LogOnDisk {
+    pub(crate) wal: Wal<SimDisk>,
+    log: LogStore<SimDisk>,
+}
+
+impl LogOnDisk {
+    /// Takes over a log as [`Consensus::start`] does.
+    pub(crate) async fn open(wal: Wal<SimDisk>, recovered: &Recovered) -> Self {
+        let log = LogStore::open(wal.clone(), recovered).await.unwrap();
+        Self { wal, log }
+    }
+
+    /// Appends one command, which is on disk on return.
+    pub(crate) async fn append(&mut self, at: LogPos, command: Bytes) {
+        let entry = types::Entry {
+            log_id: at.into(),
+            payload: types::EntryPayload::Normal(Command(command)),
+        };
+        let done = openraft::storage::IOFlushed::noop();
+        let log = &mut self.log;
+        let appended = RaftLogStorage::<TypeConfig<u64>>::append(log, [entry], done);
+        appended.await.unwrap();
+        while self.wal.durable_index() < Some(at.index) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    pub(crate) async fn purge(&mut self, upto: LogPos) {
+        let purged = RaftLogStorage::<TypeConfig<u64>>::purge(&mut self.log, upto.into());
+        purged.await.unwrap();
+    }
+
+    pub(crate) fn purged(&self) -> Option<LogPos> {
+        self.log.purged().map(LogPos::from)
+    }
+
+    /// The entries that a start would apply from `index` on.
+    pub(crate) fn from(&self, index: u64) -> Vec<LogPos> {
+        let last = self.log.last().map_or(0, |last| last.index);
+        let entry = |index| LogPos::from(self.log.entry(index).unwrap().log_id);
+        (index..=last).map(entry).collect()
+    }
 }

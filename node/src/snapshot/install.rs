@@ -28,6 +28,10 @@ pub fn grow<D: Disk>(
     if opened.marker.last_applied >= Some(manifest.at) {
         return Ok((opened, Some(manifest)));
     }
+    // It may be the word of a process that died before it was durable; lost behind the marker, nobody
+    // would know that the log must begin anew.
+    disk.sync_dir(incoming::FOLDER)?;
+    disk.sync_dir("")?;
     let target = Target {
         at: manifest.at,
         membership: manifest.membership.clone(),

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test")]
 
 mod crash;
+mod purging;
 mod sources;
 
 use std::collections::BTreeMap;

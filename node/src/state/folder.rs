@@ -25,9 +25,19 @@ impl<D: Disk> Folder<D> {
         Some(Self { disk, engine })
     }
 
+    /// The folder for an engine of a test, which opens its files on any disk.
+    #[cfg(test)]
+    pub(super) fn on(disk: &D, engine: &'static str) -> Self {
+        let disk = disk.clone();
+        Self { disk, engine }
+    }
+
     /// Where the store lies; everything else in the folder is removed, another engine's included.
     pub(super) fn current(&self) -> Result<PathBuf, KeepError> {
-        self.settle(false).map_err(super::unreadable)
+        let none = || io::Error::other("the folder is none of the operating system");
+        let path = self.settle(false).map(|path| self.disk.real_path(&path));
+        let path = path.and_then(|path| path.ok_or_else(none));
+        path.map_err(super::unreadable)
     }
 
     /// Deletes the store.
@@ -35,7 +45,8 @@ impl<D: Disk> Folder<D> {
         self.settle(true).map(drop).map_err(super::unreadable)
     }
 
-    fn settle(&self, anew: bool) -> io::Result<PathBuf> {
+    /// The folder within the node's, made if need be; all others are removed.
+    pub(super) fn settle(&self, anew: bool) -> io::Result<String> {
         let disk = &self.disk;
         disk.create_dir_all(FOLDER)?;
         let found = disk.list(FOLDER)?;
@@ -62,7 +73,6 @@ impl<D: Disk> Folder<D> {
                 disk.remove_file(&path)?;
             }
         }
-        let none = || io::Error::other("the folder is none of the operating system");
-        disk.real_path(&path).ok_or_else(none)
+        Ok(path)
     }
 }

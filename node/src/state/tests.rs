@@ -12,6 +12,7 @@ use candor_ledger::fold::{Get, Item, Operation, Params, RULES_V1, Request, Set, 
 use candor_ledger::ids::{NodeId, RequestId};
 use candor_ledger::time::Micros;
 
+mod crash;
 mod layers;
 
 use super::windows::WindowLimits;

@@ -6,7 +6,7 @@ use candor_ledger::ids::TreeSize;
 use candor_ledger::planted;
 
 use super::marker::{self, Marker};
-use super::{Shared, StoreError, tails};
+use super::{Shared, StoreError, locked, tails};
 use crate::consensus::LogPos;
 use crate::env::Disk;
 
@@ -76,8 +76,10 @@ impl<D: Disk> MarkerWriter<D> {
             disk,
             dirty,
             checkpoints,
+            repairing,
             ..
         } = &*self.shared;
+        let _no_repair = locked(repairing);
         next.tails = tails::of(&self.shared, next.size.0)?;
         if !planted!("marker-before-files") {
             dirty.take().sync(disk)?;
@@ -91,7 +93,8 @@ impl<D: Disk> MarkerWriter<D> {
         Ok(&self.newest)
     }
 
-    /// Writes the newest marker into both slots again, one after the other.
+    /// Writes the newest marker into both slots again, one after the other, with the last blocks as the
+    /// files have them by now: they may have been repaired.
     ///
     /// # Errors
     /// As [`MarkerWriter::write`]: the process must end.
@@ -100,9 +103,12 @@ impl<D: Disk> MarkerWriter<D> {
             return Err(StoreError::Stopped);
         }
         self.stopped = true;
+        let _no_repair = locked(&self.shared.repairing);
+        let tails = tails::of(&self.shared, self.newest.size.0)?;
         for _ in 0..2 {
             let mut next = self.newest.clone();
             next.generation += 1;
+            next.tails.clone_from(&tails);
             marker::write(&self.shared.disk, &next)?;
             self.older_applied = self.newest.last_applied;
             self.newest = next;

@@ -7,6 +7,7 @@
 //! ledger/checkpoints/0000000000000042    signed notes                  (checkpoints.rs)
 //! values/<tenant>/00000000.pack          values of one tenant          (values.rs)
 //! marker.0, marker.1                     what is durable               (marker.rs)
+//! repair                                 a repair that is under way    (redo.rs)
 //! ```
 //!
 //! Three handles share one ledger. [`Ledger`] writes and belongs to apply. [`LedgerReader`] reads
@@ -35,6 +36,7 @@ mod names;
 mod open_files;
 mod reader;
 mod recover;
+mod redo;
 mod register;
 mod repair;
 mod tails;
@@ -113,8 +115,8 @@ pub struct Opened<D: Disk> {
     pub marker: Marker,
     /// Why the other slot of the marker could not be read; the older generation was used then.
     pub slot_lost: Option<String>,
-    /// Files whose last block was put back as the marker has it: the power went while a later
-    /// write to that block was under way, or the block went bad.
+    /// Files that were written to: a repair had been cut off, or a last block is not as the marker has
+    /// it, because the power went while a later write to that block was under way, or it went bad.
     pub restored: Vec<String>,
     /// Packs that could not be indexed to their end; the values behind the damage are missing
     /// here until a peer sends them.
@@ -134,6 +136,8 @@ struct Shared<D: Disk> {
     packs: Mutex<PackWriter<D>>,
     dirty: Dirty<D>,
     register: Register,
+    /// Held while a file is repaired in place, and while a marker is written.
+    repairing: Mutex<()>,
 }
 
 struct Published {

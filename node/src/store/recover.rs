@@ -15,6 +15,7 @@ use super::dirty::Dirty;
 use super::entries::{EntryFiles, EntryWriter};
 use super::marker::{self, Marker, Slots};
 use super::reader::path_error;
+use super::redo;
 use super::register::Register;
 use super::tails;
 use super::thinning::Thinner;
@@ -35,7 +36,9 @@ pub(super) fn open<D: Disk>(disk: D, layout: Layout) -> Result<Opened<D>, StoreE
         older_applied,
         lost,
     } = slots;
-    let restored = tails::put_back(&disk, &marker.tails)?;
+    // The tails last: they may be of blocks that lay beside the repair and have grown since.
+    let mut restored: Vec<String> = redo::again(&disk)?.into_iter().collect();
+    restored.extend(tails::put_back(&disk, &marker.tails)?);
     let (shared, values_damaged) = shared(&disk, layout, &marker)?;
     let checked = Check {
         shared: &shared,
@@ -124,6 +127,7 @@ fn shared<D: Disk>(
         packs: Mutex::new(PackWriter::new(disk.clone(), layout.pack_bytes_max)),
         dirty: Dirty::default(),
         register: Register::new(&values_damaged),
+        repairing: Mutex::default(),
         disk: disk.clone(),
     };
     Ok((shared, values_damaged))

@@ -4,10 +4,10 @@
 //! A [`Walk`] carries the frontier of the tree, so it knows what every node and every offset must be
 //! once it knows the entries. Which entries are right the caller decides: it holds the root that
 //! the walk grows into against a signed one. Files are repaired in place, because appending goes on
-//! behind the place that is repaired; the bytes that were there are kept in `quarantine/`.
+//! behind the place that is repaired; what a crash cuts off there the next start does again
+//! (`redo.rs`). The bytes that were there are kept in `quarantine/`.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 
 use candor_ledger::ids::{Seq, TreeSize};
@@ -15,10 +15,12 @@ use candor_ledger::tree::{Frontier, NodeHash, leaf_hash};
 
 use super::entries::OFFSET_BYTES;
 use super::marker;
+use super::redo::{self, Redo};
 use super::register::{Damage, DamageKind};
+use super::tails::BLOCK_BYTES;
 use super::tree::{Grown, NODE_BYTES};
 use super::values::HashedValue;
-use super::{LedgerReader, Shared, StoreError, bytes_of, names, u64_of};
+use super::{LedgerReader, Shared, StoreError, bytes_of, locked, names, read_locked, u64_of};
 use crate::env::{Disk, DiskFile, MODE_PUBLIC, OpenMode};
 
 /// Where bytes that were replaced are kept for whoever wants to know how they came about.
@@ -74,6 +76,8 @@ pub struct Repaired {
 /// Bytes that a file must hold because of a stretch.
 struct Due {
     file: String,
+    /// The first entry of the file, or node of its level.
+    first: u64,
     offset: u64,
     bytes: Vec<u8>,
     of: Of,
@@ -82,7 +86,7 @@ struct Due {
 enum Of {
     Lines,
     Offsets,
-    Nodes { level: u8, first: u64 },
+    Nodes { level: u8 },
 }
 
 /// Compares files with what they must hold, and writes them anew; it shares a ledger with apply.
@@ -280,8 +284,10 @@ impl Stretch<'_> {
             bytes.extend_from_slice(entry);
             bytes.push(b'\n');
         }
+        let first = self.first - self.first % self.per_file;
         Due {
-            file: names::lines(self.first - self.first % self.per_file),
+            file: names::lines(first),
+            first,
             offset: self.start,
             bytes,
             of: Of::Lines,
@@ -293,6 +299,7 @@ impl Stretch<'_> {
         let at = self.first % self.per_file;
         let mut derived = vec![Due {
             file: names::offsets(self.first - at),
+            first: self.first - at,
             offset: at * OFFSET_BYTES,
             bytes: self.ends.iter().flat_map(|end| end.to_le_bytes()).collect(),
             of: Of::Offsets,
@@ -309,9 +316,10 @@ impl Stretch<'_> {
             let level = *level;
             derived.extend(by_file.into_iter().map(|(first, (offset, bytes))| Due {
                 file: names::nodes(level, first),
+                first,
                 offset,
                 bytes,
-                of: Of::Nodes { level, first },
+                of: Of::Nodes { level },
             }));
         }
         derived
@@ -322,7 +330,7 @@ impl Stretch<'_> {
         let seq = match due.of {
             Of::Lines => self.first + u64_of(self.ends.partition_point(|end| *end <= offset)),
             Of::Offsets => self.first + (offset - due.offset) / OFFSET_BYTES,
-            Of::Nodes { level, first } => (first + offset / NODE_BYTES) << level,
+            Of::Nodes { level } => (due.first + offset / NODE_BYTES) << level,
         };
         Repaired {
             file: due.file,
@@ -351,28 +359,74 @@ impl<D: Disk> Shared<D> {
     }
 
     /// Makes a file hold what is due, durably.
+    ///
+    /// What is true if we die here: the file is as it was, or the next start writes it again.
     fn put_back(&self, due: &Due) -> Result<(), StoreError> {
-        let was_there = self.disk.stat(&due.file)?.is_some();
-        let open = self.disk.open(&due.file, OpenMode::Create)?;
-        let mut found = vec![0; due.bytes.len().min(QUARANTINE_BYTES_MAX)];
-        let read = open.read_at(&mut found, due.offset).unwrap_or(0);
-        found.truncate(read);
-        self.quarantine(&due.file, due.offset, &found)?;
-        let write = || -> io::Result<()> {
-            open.write_all_at(&due.bytes, due.offset)?;
-            open.sync_data()?;
-            match due.file.rsplit_once('/') {
-                Some((dir, _)) if !was_there => self.disk.sync_dir(dir),
-                _ => Ok(()),
-            }
-        };
+        let _no_marker = locked(&self.repairing);
+        let mut found = vec![0; due.bytes.len()];
+        let open = self.disk.open(&due.file, OpenMode::Read);
+        let read = open.and_then(|open| open.read_at(&mut found, due.offset));
+        found.truncate(read.unwrap_or(0));
+        let kept = found.len().min(QUARANTINE_BYTES_MAX);
+        self.quarantine(&due.file, due.offset, found.get(..kept).unwrap_or_default())?;
+        let redo = self.redo(due, &found);
+        redo.begin(&self.disk)?;
+        let written = redo.write(&self.disk).and_then(|()| redo::end(&self.disk));
         let file = due.file.clone();
-        write().map_err(|problem| StoreError::NotRepaired { file, problem })
+        written.map_err(|problem| StoreError::NotRepaired { file, problem })
     }
 
-    /// Keeps bytes that are about to be replaced; the latest of a place stays.
+    /// What differs of what is due, and the rest of the blocks that this lies in.
+    fn redo(&self, due: &Due, found: &[u8]) -> Redo {
+        let len = due.bytes.len();
+        let differs = |at: &usize| found.get(*at) != due.bytes.get(*at);
+        let from = (0..len).find(differs).unwrap_or(0);
+        let to = (0..len).rev().find(differs).map_or(len, |last| last + 1);
+        let (start, end) = (due.offset + u64_of(from), due.offset + u64_of(to));
+        let bytes = due.bytes.get(from..to).unwrap_or_default();
+        let [before, behind] = [
+            start - start % BLOCK_BYTES..start,
+            end..self.settled(due, end),
+        ];
+        // What cannot be read cannot be made worse.
+        let [before, behind] = [before, behind].map(|range| {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+            let open = self.disk.open(&due.file, OpenMode::Read);
+            let read = open.and_then(|open| open.read_exact_at(&mut bytes, range.start));
+            read.map_or(Vec::new(), |()| bytes)
+        });
+        Redo {
+            file: due.file.clone(),
+            offset: start - bytes_of(&before),
+            bytes: [&*before, bytes, &*behind].concat(),
+        }
+    }
+
+    /// Up to where the block that ends a repair holds what is never written again.
+    ///
+    /// In the last block of a file that grows that is not known here; but what of it counts stands in
+    /// the marker, of which there is no newer one before the repair is done.
+    fn settled(&self, due: &Due, end: u64) -> u64 {
+        let block = end.next_multiple_of(BLOCK_BYTES);
+        let stat = self.disk.stat(&due.file).ok().flatten();
+        let len = stat.map_or(0, |stat| stat.len).max(end);
+        let level = match due.of {
+            Of::Lines | Of::Offsets => 0,
+            Of::Nodes { level } => level,
+        };
+        let grown = read_locked(&self.published).size >> level;
+        let whole = grown >= due.first + self.tree.per_file();
+        if whole || len >= block {
+            block.min(len)
+        } else {
+            end
+        }
+    }
+
+    /// Keeps bytes that are about to be replaced, durably; the latest of a place stays.
     fn quarantine(&self, file: &str, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         self.disk.create_dir_all(QUARANTINE)?;
+        self.disk.sync_dir("")?;
         let name = format!("{QUARANTINE}/{}@{offset}", file.replace('/', "."));
         self.disk.write_durable(&name, bytes, MODE_PUBLIC)?;
         Ok(())

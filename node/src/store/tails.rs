@@ -11,7 +11,7 @@ use super::{Shared, StoreError, bytes_of, names, tree};
 use crate::env::{Disk, DiskFile, OpenMode};
 
 /// The largest block that a device writes in one piece.
-const BLOCK_BYTES: u64 = 4_096;
+pub(super) const BLOCK_BYTES: u64 = 4_096;
 
 /// Durable bytes that share a block with what follows them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod repairing;
 
 use std::collections::BTreeMap;
 

@@ -27,11 +27,14 @@ impl<E: Env> Verifier<E> {
     /// was right to. If not, or if no peer's entries join what was walked so far, an earlier entry is
     /// wrong in a way that all files agree on: nothing here is believed then.
     pub(super) async fn verify_ledger(&self, pass: &mut Pass) -> Result<(), StoreError> {
-        if self.walk(pass, By::Own).await? {
-            return Ok(());
-        }
-        if !self.config.heal || !self.walk(pass, By::Peers).await? {
+        let before = pass.repaired;
+        let right = self.walk(pass, By::Own).await?
+            || self.config.heal && self.walk(pass, By::Peers).await?;
+        if !right {
             pass.left += 1;
+        }
+        if pass.repaired > before {
+            self.marker_again().await;
         }
         Ok(())
     }

@@ -66,15 +66,21 @@ impl<E: Env> Verifier<E> {
         let Err(problem) = self.repairer.check_marker() else {
             return;
         };
-        let (reply, written) = oneshot::channel();
-        let ask = MarkerRequest::Again { reply };
         if !self.config.heal {
             tracing::error!(%problem, "the marker is damaged");
             pass.left += 1;
-        } else if self.cluster.markers.send(ask).await.is_ok() && written.await.is_ok() {
+        } else if self.marker_again().await {
             tracing::error!(%problem, "the marker was damaged");
             self.rewritten(pass, "marker");
         }
+    }
+
+    /// Has the marker written anew, and the last blocks of growing files with it: one that a marker
+    /// took when it was damaged would be put back by the next start. `false` when the node ends.
+    pub(super) async fn marker_again(&self) -> bool {
+        let (reply, written) = oneshot::channel();
+        let ask = MarkerRequest::Again { reply };
+        self.cluster.markers.send(ask).await.is_ok() && written.await.is_ok()
     }
 
     /// Reads every record of the store that the state lies in; the first that is not what was kept

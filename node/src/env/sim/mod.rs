@@ -1,6 +1,8 @@
 //! A world that a test decides: seeded, in memory, no thread and no file behind it.
 
 mod disk;
+#[cfg(test)]
+pub(crate) mod every_crash;
 mod history;
 mod image;
 mod state;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::env::sim::every_crash::{At, Pace, every_crash};
 use crate::env::sim::{Crash, Pending, SECTOR_BYTES, Tear};
 
 /// What the history did, and when which marker had become durable.
@@ -11,8 +12,6 @@ struct Story {
     markers: BTreeMap<u64, Marker>,
     /// Step of the history at which the write of a generation had returned.
     durable: Vec<(usize, u64)>,
-    /// Steps of the history at which an entry of this many had been appended.
-    end: usize,
 }
 
 /// Grows a ledger by a few rounds of appends, checkpoints, values and markers.
@@ -21,7 +20,6 @@ fn grow(disk: &SimDisk, rounds: u64) -> Story {
     let mut story = Story {
         markers: BTreeMap::from([(a.marker.generation, a.marker.clone())]),
         durable: vec![(disk.history_len(), a.marker.generation)],
-        end: 0,
     };
     for round in a.marker.last_applied.map_or(0, |at| at.index)..rounds {
         apply(&mut a.ledger, round);
@@ -39,7 +37,6 @@ fn grow(disk: &SimDisk, rounds: u64) -> Story {
             a = open(disk);
         }
     }
-    story.end = disk.history_len();
     story
 }
 
@@ -82,86 +79,47 @@ fn size_after(round: u64) -> u64 {
 
 /// The ledger stands at one written marker, not below the one that had become durable, and holds
 /// all that this marker counts and nothing else.
-fn check(disk: &SimDisk, story: &Story, steps: usize, crash: &Crash) -> Opened<SimDisk> {
-    let context = || format!("after {steps} steps, {crash:?}");
-    let opened = Ledger::open_with(disk.clone(), SMALL)
-        .unwrap_or_else(|error| panic!("{}: {error}", context()));
-    let floor = story.durable.iter().rev().find(|(at, _)| *at <= steps);
+fn check(disk: &SimDisk, story: &Story, at: &At) -> Opened<SimDisk> {
+    let opened = Ledger::open_with(disk.clone(), SMALL).unwrap_or_else(|e| panic!("{at:?}: {e}"));
+    let floor = story
+        .durable
+        .iter()
+        .rev()
+        .find(|(step, _)| *step <= at.step);
     let generation = opened.marker.generation;
     assert!(
         floor.is_none_or(|(_, floor)| generation >= *floor),
-        "{}",
-        context()
+        "{at:?}: {generation}, and {floor:?} was durable"
     );
     let Some(expected) = story.markers.get(&generation) else {
-        assert_eq!(
-            (generation, opened.marker.size),
-            (1, TreeSize(0)),
-            "{}",
-            context()
-        );
+        assert_eq!((generation, opened.marker.size), (1, TreeSize(0)), "{at:?}");
         return opened;
     };
-    assert_eq!(&opened.marker, expected, "{}", context());
-    assert_eq!(opened.slot_lost, None, "{}", context());
-    assert!(opened.values_damaged.is_empty(), "{}", context());
+    assert_eq!(&opened.marker, expected, "{at:?}");
+    assert_eq!(opened.slot_lost, None, "{at:?}");
+    assert!(opened.values_damaged.is_empty(), "{at:?}");
     let reader = opened.ledger.reader();
     assert_eq!(reader.size(), expected.size);
-    read_all(&reader).unwrap_or_else(|error| panic!("{}: {error}", context()));
+    read_all(&reader).unwrap_or_else(|error| panic!("{at:?}: {error}"));
     let kept: Vec<u64> = reader
         .checkpoints()
         .into_iter()
         .map(|size| size.0)
         .collect();
-    assert_eq!(
-        kept,
-        expected
-            .checkpoints
-            .by_size
-            .keys()
-            .copied()
-            .collect::<Vec<_>>()
-    );
+    let named: Vec<u64> = expected.checkpoints.by_size.keys().copied().collect();
+    assert_eq!(kept, named, "{at:?}");
     let applied = expected.last_applied.map_or(0, |at| at.index);
     for round in 0..applied + 2 {
         let (hash, bytes) = value(round);
         let found = reader.value(tenant(round), &hash).unwrap();
-        assert_eq!(found, (round < applied).then_some(bytes), "{}", context());
+        assert_eq!(found, (round < applied).then_some(bytes), "{at:?}");
     }
     opened
 }
 
-/// The crashes worth trying with these operations at risk.
-fn crashes(pending: &[Pending], steps: usize) -> Vec<Crash> {
-    let count = pending.len();
-    let mut crashes = vec![Crash::DropAll, Crash::Prefix(count)];
-    let seed = u64::try_from(steps).unwrap() * 10;
-    crashes.extend((seed..seed + 3).map(Crash::Seeded));
-    // Names survive and content does not, and the other way round.
-    for names in [true, false] {
-        let is_name = |at: &usize| (pending[*at] == Pending::Name) == names;
-        crashes.push(Crash::Subset(
-            (0..count).filter(is_name).collect::<BTreeSet<_>>(),
-        ));
-    }
-    if let Some(kept) = count.checked_sub(1)
-        && let Pending::Write { len, .. } = pending[kept]
-    {
-        let half = len / 2;
-        let tears = [
-            Tear::Garbage(half),
-            Tear::Head(half),
-            Tear::Length,
-            Tear::Tail(half),
-        ];
-        crashes.extend(tears.map(|tear| Crash::Torn { kept, tear }));
-    }
-    crashes
-}
-
 /// INV-1, INV-3.
-#[test]
-fn a_crash_at_any_step_recovers_exactly_a_durable_marker_and_grows_to_the_same_bytes() {
+#[tokio::test]
+async fn a_crash_at_any_step_recovers_exactly_a_durable_marker_and_grows_to_the_same_bytes() {
     // 19 entries: three files of entries and of leaves, two of their parents.
     const ROUNDS: u64 = 7;
     let disk = SimDisk::new();
@@ -177,33 +135,32 @@ fn a_crash_at_any_step_recovers_exactly_a_durable_marker_and_grows_to_the_same_b
         kept.copied().collect()
     });
     assert_eq!(kept, [2, 5, 6].map(size_after));
-    let mut tried = 0;
-    for steps in 0..=history.len() {
-        let before = history.disk_after(steps);
-        for crash in crashes(&before.pending(), steps) {
-            let disk = before.fork();
-            disk.crash(&crash);
-            disk.record();
-            drop(check(&disk, &story, steps, &crash));
-            // Recovery may be cut off too, at any of its steps.
-            let recovery = disk.history().unwrap();
-            let again = recovery.disk_after(tried % (recovery.len() + 1));
-            again.crash(&Crash::Seeded(u64::try_from(tried).unwrap()));
-            drop(check(&again, &story, steps, &crash));
-            // The Raft log is applied again; the odd rounds' last appends are beyond the end.
-            if tried % 5 == 0 {
-                grow(&again, ROUNDS);
-                assert_eq!(
-                    dump(&again, "ledger"),
-                    reference,
-                    "after {steps}, {crash:?}"
-                );
-            }
-            tried += 1;
+    let (mut tried, mut seen) = (0_usize, BTreeSet::new());
+    let pace = Pace {
+        again: 150,
+        again_killed: 30,
+        closely: 0..0,
+        torn: 1,
+    };
+    let states = every_crash(&history, pace, async |disk, at| {
+        let generation = check(disk, &story, at).marker.generation;
+        seen.insert(generation);
+        tried += 1;
+        // The Raft log is applied again; the odd rounds' last appends are beyond the end.
+        if tried.is_multiple_of(10) {
+            let disk = disk.fork();
+            grow(&disk, ROUNDS);
+            assert_eq!(dump(&disk, "ledger"), reference, "{at:?}");
         }
-    }
-    println!("{tried} crashes of {} steps", story.end);
-    assert!(tried > 1_000, "{tried}");
+        generation
+    })
+    .await;
+    println!(
+        "ledger and marker: {} steps, {states} states",
+        history.len()
+    );
+    assert_eq!(seen, (1..=ROUNDS + 2).collect(), "generations");
+    assert!(states > 2_000, "only {states} states");
 }
 
 /// A write whose power goes may spoil the durable bytes that share its block.
