@@ -7,5 +7,6 @@ mod orders;
 mod planted;
 mod random;
 mod rules;
+mod stored;
 mod story;
 mod world;

@@ -123,7 +123,7 @@ fn theirs<M: Model>(calls: &[Call<M::Op>]) -> bool {
 }
 
 /// The verdicts on all keys of a history, by the model of a result and by that of a register.
-fn agree(history: &History, of: &str) -> (bool, bool) {
+pub(crate) fn agree(history: &History, of: &str) -> (bool, bool) {
     let Ok(operations) = history.operations() else {
         return (true, true);
     };
