@@ -55,7 +55,7 @@ pub const ALL: &[Mutant] = &[
     Mutant {
         name: "checksum-unchecked",
         breaks: "L14",
-        does: "a start believes a group of the Raft log whose checksum is wrong",
+        does: "a start looks at the records of a group, and not at the checksum over all of them",
     },
     Mutant {
         name: "corruption-cut",

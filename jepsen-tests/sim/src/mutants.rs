@@ -39,11 +39,14 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 20)]
     seeds: u64,
     /// Simulated seconds during which faults come, in each seed.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 30)]
     seconds: u64,
     /// Processes at once.
     #[arg(long, default_value_t = 2)]
     jobs: u64,
+    /// Runs the tests too that find what no seed does. They are built once more, with planted bugs.
+    #[arg(long)]
+    tests: bool,
     /// Names them, with what each does, and runs nothing.
     #[arg(long)]
     list: bool,
@@ -73,7 +76,7 @@ const BY: &[(&str, By)] = &[
     ("applied-behind", By::Seed(&[Kind::Kill])),
     (
         "checksum-unchecked",
-        By::Test("-p candor-node --lib wal::tests::damage"),
+        By::Test("-p candor-node --lib wal::tests::enumeration"),
     ),
     (
         "clock-unchecked",
@@ -101,7 +104,7 @@ const BY: &[(&str, By)] = &[
         "page-unproved",
         By::Test("-p candor-node --lib a_source_that_sends_what_was_not_sealed"),
     ),
-    ("purge-early", By::Test("-p candor-node --lib store::tests")),
+    ("purge-early", By::Test("-p candor-node --lib purging")),
     ("refused-though-unknown", By::Seed(&[Kind::Hold])),
     ("requests-unfolded", By::Seed(&[Kind::Kill])),
     ("retry-renamed", By::Seed(&[Kind::Kill])),
@@ -112,7 +115,7 @@ const BY: &[(&str, By)] = &[
     ),
     (
         "segment-unlisted",
-        By::Test("-p candor-node --lib wal::tests::crash"),
+        By::Test("-p candor-node --lib wal::tests::enumeration"),
     ),
     (
         "signature-unchecked",
@@ -124,16 +127,19 @@ const BY: &[(&str, By)] = &[
         By::Test("-p candor-node --lib nothing_that_a_store_hands_over"),
     ),
     ("superseded-served", By::Seed(&[])),
-    ("time-goes-back", By::Seed(&[Kind::Clock, Kind::Kill])),
+    ("time-goes-back", By::Seed(&[Kind::Clock, Kind::PowerAll])),
     ("tip-signed", By::Seed(&[])),
     (
         "torn-refused",
-        By::Test("-p candor-node --lib wal::tests::crash"),
+        By::Test("-p candor-node --lib wal::tests::enumeration"),
     ),
-    ("truncation-unwritten", By::Seed(&[Kind::Cut, Kind::Kill])),
+    (
+        "truncation-unwritten",
+        By::Test("-p candor-node --lib wal::tests::enumeration"),
+    ),
     ("twice-done", By::Seed(&[Kind::Kill])),
-    ("vote-unsaved", By::Seed(&[Kind::Kill])),
-    ("vote-unsynced", By::Seed(&[Kind::Power])),
+    ("vote-unsaved", By::Seed(&[Kind::PowerAll])),
+    ("vote-unsynced", By::Seed(&[Kind::PowerAll])),
     (
         "wiped-admitted",
         By::Test("-p candor-node --lib identity::tests"),
@@ -205,10 +211,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         joined.collect::<anyhow::Result<()>>()
     })?;
     for (mutant, test) in tests {
-        let Mutant { name, breaks, .. } = mutant;
-        println!(
-            "| {name} | {breaks} | by test | CANDOR_MUTANT={name} RUSTFLAGS='--cfg candor_mutants' cargo test {test} | | |"
-        );
+        if !arguments.tests {
+            let Mutant { name, breaks, .. } = mutant;
+            println!("| {name} | {breaks} | by `cargo test {test}`: `--tests` runs it | | | |");
+        } else if !by_test(mutant, test)? {
+            *missed.lock().map_err(|_| panicked())? += 1;
+        }
     }
     let missed = missed.into_inner().map_err(|_| panicked())?;
     println!("{missed} not caught, {:.0} s", uptime()? - began);
@@ -339,6 +347,48 @@ fn one(
         ),
     };
     Ok((what.map(|what| shown(&what)), reached.unwrap_or_default()))
+}
+
+/// Runs the test without the bug and with it, and prints its row of the table; whether it passes and fails.
+fn by_test(mutant: &Mutant, test: &str) -> anyhow::Result<bool> {
+    let Mutant { name, breaks, .. } = mutant;
+    let (passes, said) = cargo_test(test, None)?;
+    ensure!(passes, "`cargo test {test}` fails as it is: {said}");
+    let began = uptime()?;
+    let (passes, said) = cargo_test(test, Some(name))?;
+    let failed = said
+        .lines()
+        .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    let took = uptime()? - began;
+    match failed.filter(|_| !passes) {
+        Some(failed) => println!("| {name} | {breaks} | test `{failed}` | | | {took:.0} |"),
+        None => {
+            println!("| {name} | {breaks} | NOT CAUGHT by `cargo test {test}` | | | {took:.0} |")
+        }
+    }
+    Ok(failed.is_some() && !passes)
+}
+
+/// Whether tests pass in a build that holds the planted bugs, and what they print.
+fn cargo_test(test: &str, mutant: Option<&str>) -> anyhow::Result<(bool, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| root.join("target"), PathBuf::from);
+    let ran = Command::new("cargo")
+        .args(["test", "--target-dir"])
+        .arg(target.join("mutants"))
+        .args(test.split(' '))
+        .current_dir(root)
+        .env("RUSTFLAGS", "--cfg candor_mutants")
+        .envs(mutant.map(|name| ("CANDOR_MUTANT", name)))
+        .output()?;
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    ensure!(
+        said.contains("\ntest "),
+        "`cargo test {test}` ran no test: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    Ok((ran.status.success(), said))
 }
 
 /// Runs a process to its end; one that does not come to it is killed.
