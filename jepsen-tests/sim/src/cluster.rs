@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail};
 use candor_client::operator::is_settled;
 use candor_client::{Client, Operator, Surroundings};
 use candor_jepsen::real::found;
-use candor_jepsen::recorded::{Ask, Clients, Recorder, TIMEOUT, TRY_TIMEOUT, shown};
+use candor_jepsen::recorded::{Ask, Clients, Leaders, Recorder, TIMEOUT, TRY_TIMEOUT, shown};
 use candor_ledger::entry::ClusterId;
 use candor_ledger::signature::KeySet;
 use candor_node::principal::{Right, token_line};
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::clock::Clock;
-use crate::host::{address, connect};
+use crate::host::{address, connect, lock};
 use crate::streams::stream;
 use crate::swarm::Swarm;
 
@@ -62,6 +62,7 @@ pub(crate) struct Progress {
 /// What the nodes said of themselves.
 #[derive(Default)]
 pub(crate) struct Seen {
+    pub(crate) leaders: Leaders,
     state: Mutex<SeenState>,
 }
 
@@ -71,9 +72,6 @@ struct SeenState {
     ends: BTreeMap<u64, u64>,
     /// Nodes whose present process has answered.
     serving: BTreeSet<u64>,
-    /// Who led by its own word, in the order of leaderships: by term, and within one by node. openraft's advanced
-    /// leader ids allow a second leader in a term, which ends the first.
-    leaders: BTreeSet<(u64, u64)>,
     /// The greatest term that a node has named.
     terms: BTreeMap<u64, u64>,
     /// What can never be.
@@ -91,14 +89,6 @@ impl Seen {
     /// Nodes whose present process has answered.
     pub(crate) fn serving(&self) -> Vec<u64> {
         self.state().serving.iter().copied().collect()
-    }
-
-    /// How often another node led than before.
-    pub(crate) fn leader_changes(&self) -> usize {
-        let state = self.state();
-        let in_order: Vec<u64> = state.leaders.iter().map(|(_, node)| *node).collect();
-        let pairs = in_order.windows(2);
-        pairs.filter(|pair| pair.first() != pair.last()).count()
     }
 
     /// What was seen that can never be.
@@ -124,7 +114,7 @@ impl Seen {
             state.wrong.get_or_insert(wrong);
         }
         if leads {
-            state.leaders.insert((term, node));
+            self.leaders.saw(term, node);
         }
     }
 
@@ -210,8 +200,7 @@ impl Outside {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        ensure!(last.is_empty(), "the nodes did not settle: {last}");
-        Ok(())
+        bail!("the nodes did not settle: {last}")
     }
 
     fn ask(&self, nodes: &[u64], policy: &str) -> anyhow::Result<Ask> {
@@ -277,7 +266,6 @@ struct Look {
 
 impl Look {
     async fn run(self) {
-        let mut last = String::new();
         loop {
             let ends = self.seen.ends(self.node);
             if let Ok(status) = self.operator.status().await {
@@ -285,11 +273,8 @@ impl Look {
                 self.seen.answered(self.node, ends, status.term, leads);
             }
             let note = tokio::time::timeout(LOOK_TIMEOUT, self.note()).await;
-            if let Ok(Ok(note)) = note
-                && note != last
-            {
-                self.recorder.saw(self.node, note.clone());
-                last = note;
+            if let Ok(Ok(note)) = note {
+                self.recorder.saw(self.node, note);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -297,9 +282,9 @@ impl Look {
 
     async fn note(&self) -> anyhow::Result<String> {
         let mut stream = connect(&address(self.node, HTTP_PORT)).await?;
-        let path = shown::PATH;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
+        stream
+            .write_all(shown::question(shown::PATH).as_bytes())
+            .await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         shown::note_of(&answer)
@@ -315,8 +300,4 @@ fn dial(endpoint: &Endpoint) -> Channel {
         let to = uri.authority().map_or("", |authority| authority.as_str());
         connect(to).await.map(TokioIo::new)
     }))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

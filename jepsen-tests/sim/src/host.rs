@@ -92,6 +92,11 @@ pub(crate) async fn connect(to: &str) -> io::Result<Stream> {
     Ok(Stream(stream))
 }
 
+/// Whoever panicked with it held left it whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Env for Host {
     type Disk = SimDisk;
     type Stream = Stream;
@@ -127,13 +132,6 @@ impl Env for Host {
         let (task, run) = Task::bind(name, future);
         drop(tokio::spawn(until_process_ends(run)));
         task
-    }
-
-    fn lane<F>(&self, name: &'static str, make: impl FnOnce() -> F + Send + 'static) -> Task
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.spawn(name, async move { make().await })
     }
 
     fn exit(&self, code: i32, why: &str) -> ! {
@@ -204,8 +202,4 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,6 +27,9 @@ const RESTART_AFTER_MS: Range<u64> = 200..3_000;
 /// takes for one that cannot be right.
 const CLOCK_OFF_MAX: i64 = 900_000;
 
+/// What a simulated disk says when a sync fails, which a node repeats when it ends.
+const SYNC_ERROR: &str = "simulated sync error";
+
 /// What was done, for reports.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Tally {
@@ -152,7 +155,7 @@ impl Nemesis {
             };
             if let Some(why) = machine.host.take_end() {
                 anyhow::ensure!(
-                    machine.sync_fails,
+                    machine.sync_fails && why.contains(SYNC_ERROR),
                     "node {node} ended by itself, and no fault explains it: {why}"
                 );
                 tracing::info!(node, why, "ended by itself");

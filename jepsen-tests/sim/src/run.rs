@@ -117,8 +117,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
             candor_ledger::mutants::at_work::reached()
         );
     }
-    if let (Some(folder), false) = (stored, report.wrong.is_empty()) {
-        println!("stored in {}", folder.display());
+    if let Some(folder) = stored {
+        // Its name may differ from run to run, and standard output may not.
+        eprintln!("stored in {}", folder.display());
     }
     Ok(report.wrong.is_empty())
 }
@@ -170,6 +171,7 @@ fn simulate(
     wrong.extend(progress.seen.wrong());
 
     let taken = recorder.finish();
+    let asked_for = store.is_some();
     let folder = store.unwrap_or_else(|| {
         std::env::temp_dir().join(format!("candor-sim-{}-{}", swarm.seed, std::process::id()))
     });
@@ -184,7 +186,7 @@ fn simulate(
         let bad = bad.iter().filter(|judged| judged.verdict != Verdict::True);
         wrong.extend(bad.map(said));
     }
-    let keep = !wrong.is_empty();
+    let keep = asked_for || !wrong.is_empty();
     if !keep {
         std::fs::remove_dir_all(&folder).ok();
     }
@@ -197,7 +199,7 @@ fn simulate(
         operations: asked(&taken),
         answered: answered(&taken),
         entries: u64::try_from(canon.len())?,
-        leader_changes: u64::try_from(progress.seen.leader_changes())?,
+        leader_changes: u64::try_from(progress.seen.leaders.changes())?,
         tally: nemesis.tally.clone(),
         digest: digest(&taken, &run),
         wrong,

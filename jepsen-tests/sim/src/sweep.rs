@@ -28,6 +28,16 @@ pub(crate) struct Arguments {
     jobs: u64,
 }
 
+/// What is counted over all runs.
+const SUMS: &[(&str, fn(&Report) -> u64)] = &[
+    ("operations", |report| report.operations),
+    ("verified answers", |report| report.answered),
+    ("ledger entries", |report| report.entries),
+    ("leader changes", |report| report.leader_changes),
+    ("process crashes", |report| report.tally.crashes),
+    ("power cuts of a node", |report| report.tally.power_cuts),
+];
+
 /// Whether no seed fails.
 ///
 /// # Errors
@@ -110,34 +120,11 @@ fn summary(ended: &BTreeMap<u64, Result<Report, String>>, took: f64) -> bool {
     let failed = ended.len() - good.len();
     println!("{} seeds, {failed} failed, {took:.0} s", ended.len());
     println!("simulated hours        {:>10.2}", minutes / 60.0);
-    println!(
-        "simulated min per min  {:>10.1}",
-        minutes * 60.0 / took.max(0.01)
-    );
-    println!(
-        "operations             {:>10}",
-        sum(|report| report.operations)
-    );
-    println!(
-        "verified answers       {:>10}",
-        sum(|report| report.answered)
-    );
-    println!(
-        "ledger entries         {:>10}",
-        sum(|report| report.entries)
-    );
-    println!(
-        "leader changes         {:>10}",
-        sum(|report| report.leader_changes)
-    );
-    println!(
-        "process crashes        {:>10}",
-        sum(|report| report.tally.crashes)
-    );
-    println!(
-        "power cuts of a node   {:>10}",
-        sum(|report| report.tally.power_cuts)
-    );
+    let a_minute = minutes * 60.0 / took.max(0.01);
+    println!("simulated min per min  {a_minute:>10.1}");
+    for (what, of) in SUMS {
+        println!("{what:<23}{:>10}", sum(*of));
+    }
     for (kind, times) in faults {
         println!("fault {kind:<17}{times:>10}");
     }

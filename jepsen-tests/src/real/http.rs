@@ -4,6 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::recorded::shown::question;
+
 /// What is answered to a GET, head and body. Each part of the answer is waited for so long.
 ///
 /// # Errors
@@ -11,8 +13,7 @@ use std::time::Duration;
 pub(crate) fn get(address: &str, path: &str, within: Duration) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(within))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(question(path).as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

@@ -4,9 +4,11 @@
 
 mod clients;
 mod folder;
+mod leaders;
 mod recorder;
 pub mod shown;
 
 pub use clients::{Ask, Clients, TIMEOUT, TRY_TIMEOUT};
 pub use folder::{Stored, lines_of};
+pub use leaders::Leaders;
 pub use recorder::{Recorder, Taken};

@@ -60,9 +60,17 @@ impl Recorder {
         self.write(Process::Nemesis, None, What::Fault(fault));
     }
 
-    /// A node showed a checkpoint.
+    /// A node showed a checkpoint; written down if it is another than the last time.
     pub fn saw(&self, node: u64, checkpoint: String) {
         let mut taken = self.taken();
+        let mut of_node = taken
+            .checkpoints
+            .iter()
+            .rev()
+            .filter(|seen| seen.node == node);
+        if of_node.next().is_some_and(|last| last.note == checkpoint) {
+            return;
+        }
         let time = self.now_ns();
         taken.checkpoints.push(Seen {
             node,

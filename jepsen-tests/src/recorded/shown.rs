@@ -5,6 +5,11 @@ use anyhow::{Context as _, ensure};
 /// Where it is.
 pub const PATH: &str = "/checkpoint";
 
+/// What is sent to ask for a path.
+pub fn question(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: n\r\nConnection: close\r\n\r\n")
+}
+
 /// The note in an HTTP answer, head and body.
 ///
 /// # Errors

@@ -1,15 +1,14 @@
 //! Looks at every node all the time: who leads, which checkpoint it shows.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use candor_client::Operator;
 use tokio::task::JoinSet;
 
 use crate::real::{Cluster, http};
-use crate::recorded::{Recorder, shown};
+use crate::recorded::{Leaders, Recorder, shown};
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A node that does not answer by then is not seen this time.
@@ -19,7 +18,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct Observer {
     looks: JoinSet<()>,
     stop: Arc<AtomicBool>,
-    leaders: Arc<Mutex<BTreeSet<(u64, u64)>>>,
+    leaders: Arc<Leaders>,
 }
 
 /// One node as it is looked at.
@@ -28,7 +27,7 @@ struct Look {
     operator: Operator,
     http_address: String,
     recorder: Arc<Recorder>,
-    leaders: Arc<Mutex<BTreeSet<(u64, u64)>>>,
+    leaders: Arc<Leaders>,
     stop: Arc<AtomicBool>,
 }
 
@@ -58,41 +57,29 @@ impl Observer {
 
     /// Who said last, by terms, that it leads.
     pub(super) fn leader(&self) -> Option<u64> {
-        let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        leaders.last().map(|(_, node)| *node)
+        self.leaders.last()
     }
 
     /// Ends the looking; how often another leader was seen than before.
     pub(super) async fn finish(mut self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         while self.looks.join_next().await.is_some() {}
-        let leaders = self.leaders.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_order: Vec<u64> = leaders.iter().map(|(_, node)| *node).collect();
-        in_order
-            .windows(2)
-            .filter(|pair| pair.first() != pair.last())
-            .count()
+        self.leaders.changes()
     }
 }
 
 impl Look {
     async fn run(self) {
-        let mut shown = String::new();
         while !self.stop.load(Ordering::Relaxed) {
             if let Ok(status) = self.operator.status().await
                 && status.leader_id == Some(self.node)
             {
-                let leaders = self.leaders.lock();
-                let mut leaders = leaders.unwrap_or_else(PoisonError::into_inner);
-                leaders.insert((status.term, self.node));
+                self.leaders.saw(status.term, self.node);
             }
             // A node that is down, or stands still, shows nothing.
             let note = tokio::time::timeout(LOOK_TIMEOUT, self.note()).await;
-            if let Ok(Ok(note)) = note
-                && note != shown
-            {
-                self.recorder.saw(self.node, note.clone());
-                shown = note;
+            if let Ok(Ok(note)) = note {
+                self.recorder.saw(self.node, note);
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

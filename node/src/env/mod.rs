@@ -70,10 +70,13 @@ pub trait Env: Clone + Send + Sync + 'static {
     /// Runs a future that may block its thread: the log writer's fsync, the sealer's signatures.
     ///
     /// The real world gives it an operating system thread with a current-thread runtime of its own;
-    /// a simulator makes it a task, hence the `Send` bound on the future. `make` runs on the lane.
+    /// a simulator keeps it a task, hence the `Send` bound on the future. `make` runs on the lane.
     fn lane<F>(&self, name: &'static str, make: impl FnOnce() -> F + Send + 'static) -> Task
     where
-        F: Future<Output = ()> + Send + 'static;
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn(name, async move { make().await })
+    }
 
     /// Ends the process at once, without unwinding: for states that only a restart can repair, such
     /// as a failed fsync.

@@ -125,13 +125,6 @@ impl Env for SimEnv {
         task
     }
 
-    fn lane<F>(&self, name: &'static str, make: impl FnOnce() -> F + Send + 'static) -> Task
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.spawn(name, async move { make().await })
-    }
-
     /// Notes the call and unwinds: the task that called ends, and a test reads [`SimEnv::exited`].
     fn exit(&self, code: i32, why: &str) -> ! {
         let exit = Exit {
