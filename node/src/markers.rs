@@ -89,6 +89,14 @@ impl Offers {
         self.newest().take()
     }
 
+    /// Offers again what could not be written; a newer draft counts more.
+    fn put_back(&self, draft: MarkerDraft, mut cuts: Vec<Cut>) {
+        let mut newest = self.newest();
+        let (draft, newer) = newest.take().unwrap_or((draft, Vec::new()));
+        cuts.extend(newer);
+        *newest = Some((draft, cuts));
+    }
+
     fn waiting(&self) -> bool {
         self.newest().is_some()
     }
@@ -148,10 +156,10 @@ impl<E: Env> Markers<E> {
         match request {
             MarkerRequest::At { index, reply } => Some((index, reply)),
             MarkerRequest::Again { reply } => {
-                if let Err(problem) = self.writer.again() {
-                    self.cannot_write(&problem);
+                match self.writer.again() {
+                    Ok(()) => _ = reply.send(()),
+                    Err(problem) => self.put_off(&problem),
                 }
-                let _ = reply.send(());
                 None
             }
         }
@@ -169,8 +177,10 @@ impl<E: Env> Markers<E> {
         {
             tokio::time::sleep(WATERMARK_EVERY).await;
         }
-        if let Err(problem) = self.writer.write(draft) {
-            self.cannot_write(&problem);
+        if let Err(problem) = self.writer.write(draft.clone()) {
+            self.put_off(&problem);
+            self.offers.put_back(draft, cuts);
+            return tokio::time::sleep(PAUSE).await;
         }
         let (older, size) = (self.writer.purgeable(), self.writer.newest().size);
         self.shelf.durable(older, size);
@@ -185,9 +195,14 @@ impl<E: Env> Markers<E> {
         }
     }
 
-    fn cannot_write(&self, problem: &StoreError) -> ! {
-        let why = format!("the marker cannot be written: {problem}");
-        self.env.exit(EXIT_DISK, &why)
+    /// While the end of a file is damaged there is no marker, as it would have the damage in it. The verifier is
+    /// at it. Anything else ends the process.
+    fn put_off(&self, problem: &StoreError) {
+        if self.writer.has_stopped() || matches!(problem, StoreError::BadMarker { .. }) {
+            let why = format!("the marker cannot be written: {problem}");
+            self.env.exit(EXIT_DISK, &why)
+        }
+        tracing::error!(%problem, "no marker is written until this is healed");
     }
 
     /// Only what is committed: the tail that a peer acknowledged beyond it may still be replaced.

@@ -59,6 +59,11 @@ impl<D: Disk> EntryWriter<D> {
         }
     }
 
+    /// Where the last line of the last file ends.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Appends entries that [`check`] has passed.
     pub(super) fn append<B: AsRef<[u8]>>(
         &mut self,

@@ -12,18 +12,23 @@ use crate::env::Disk;
 
 /// What stood in a ledger at one boundary between two entries of the Raft log, not yet durable.
 #[derive(Clone, Debug)]
-pub struct MarkerDraft(pub(super) Marker);
+pub struct MarkerDraft {
+    pub(super) marker: Marker,
+    /// Where the last line of the last file of entries ends; what the offsets should say, and cannot be
+    /// believed to.
+    pub(super) lines_end: u64,
+}
 
 impl MarkerDraft {
     /// How many entries it counts.
     pub fn size(&self) -> TreeSize {
-        self.0.size
+        self.marker.size
     }
 
     /// The log id whose outcome it counts last. It must be on this node's own disk, in the Raft
     /// log, before the draft is written.
     pub fn last_applied(&self) -> Option<LogPos> {
-        self.0.last_applied
+        self.marker.last_applied
     }
 }
 
@@ -31,6 +36,8 @@ impl MarkerDraft {
 pub struct MarkerWriter<D: Disk> {
     shared: Arc<Shared<D>>,
     newest: Marker,
+    /// Of the newest, as in a draft.
+    lines_end: u64,
     /// Last applied log id of the other slot; `None` where that slot is not readable.
     older_applied: Option<LogPos>,
     stopped: bool,
@@ -40,11 +47,13 @@ impl<D: Disk> MarkerWriter<D> {
     pub(super) fn new(
         shared: Arc<Shared<D>>,
         newest: Marker,
+        lines_end: u64,
         older_applied: Option<LogPos>,
     ) -> Self {
         Self {
             shared,
             newest,
+            lines_end,
             older_applied,
             stopped: false,
         }
@@ -57,13 +66,14 @@ impl<D: Disk> MarkerWriter<D> {
     /// and of the slot. A crash at any point leaves the earlier marker or this one.
     ///
     /// # Errors
-    /// [`StoreError::BadMarker`] for a draft older than the newest marker. After any other error
-    /// it is unknown what is durable: this writer writes no more, and the process must end.
+    /// [`StoreError::BadMarker`] for a draft older than the newest marker. [`StoreError::Damaged`] or an
+    /// unreadable file before anything was written: the draft may be tried again. After an error behind which
+    /// [`MarkerWriter::has_stopped`] it is unknown what is durable: the process must end.
     pub fn write(&mut self, draft: MarkerDraft) -> Result<&Marker, StoreError> {
         if self.stopped {
             return Err(StoreError::Stopped);
         }
-        let mut next = draft.0;
+        let mut next = draft.marker;
         if next.size < self.newest.size || next.last_applied < self.newest.last_applied {
             return Err(StoreError::BadMarker {
                 offered: next.size,
@@ -71,7 +81,6 @@ impl<D: Disk> MarkerWriter<D> {
             });
         }
         next.generation = self.newest.generation + 1;
-        self.stopped = true;
         let Shared {
             disk,
             dirty,
@@ -80,7 +89,8 @@ impl<D: Disk> MarkerWriter<D> {
             ..
         } = &*self.shared;
         let _no_repair = locked(repairing);
-        next.tails = tails::of(&self.shared, next.size.0)?;
+        next.tails = tails::of(&self.shared, next.size.0, draft.lines_end)?;
+        self.stopped = true;
         if !planted!("marker-before-files") {
             dirty.take().sync(disk)?;
         }
@@ -90,6 +100,7 @@ impl<D: Disk> MarkerWriter<D> {
         self.stopped = false;
         self.older_applied = self.newest.last_applied;
         self.newest = next;
+        self.lines_end = draft.lines_end;
         Ok(&self.newest)
     }
 
@@ -97,14 +108,14 @@ impl<D: Disk> MarkerWriter<D> {
     /// files have them by now: they may have been repaired.
     ///
     /// # Errors
-    /// As [`MarkerWriter::write`]: the process must end.
+    /// As [`MarkerWriter::write`].
     pub fn again(&mut self) -> Result<(), StoreError> {
         if self.stopped {
             return Err(StoreError::Stopped);
         }
-        self.stopped = true;
         let _no_repair = locked(&self.shared.repairing);
-        let tails = tails::of(&self.shared, self.newest.size.0)?;
+        let tails = tails::of(&self.shared, self.newest.size.0, self.lines_end)?;
+        self.stopped = true;
         for _ in 0..2 {
             let mut next = self.newest.clone();
             next.generation += 1;
@@ -115,6 +126,11 @@ impl<D: Disk> MarkerWriter<D> {
         }
         self.stopped = false;
         Ok(())
+    }
+
+    /// Whether a write has failed, and it is unknown what is durable.
+    pub fn has_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// The newest durable marker.

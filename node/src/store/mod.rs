@@ -257,7 +257,7 @@ impl<D: Disk> Ledger<D> {
         sealed: TreeSize,
     ) -> MarkerDraft {
         let published = read_locked(&self.shared.published);
-        MarkerDraft(Marker {
+        let marker = Marker {
             generation: 0,
             size: TreeSize(published.size),
             head: published.head,
@@ -268,7 +268,11 @@ impl<D: Disk> Ledger<D> {
             checkpoints: self.shared.checkpoints.kept(),
             packs: self.shared.values.lengths(),
             tails: Vec::new(),
-        })
+        };
+        MarkerDraft {
+            marker,
+            lines_end: self.entries.end(),
+        }
     }
 
     /// How many entries there are.

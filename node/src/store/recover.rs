@@ -63,7 +63,7 @@ pub(super) fn open<D: Disk>(disk: D, layout: Layout) -> Result<Opened<D>, StoreE
     };
     Ok(Opened {
         ledger,
-        markers: MarkerWriter::new(shared, marker.clone(), older_applied),
+        markers: MarkerWriter::new(shared, marker.clone(), end, older_applied),
         marker,
         slot_lost: lost,
         restored,

@@ -22,8 +22,21 @@ pub(super) struct Tail {
     pub(super) bytes: Vec<u8>,
 }
 
-/// The tails of a ledger of this size, which may have grown since.
-pub(super) fn of<D: Disk>(shared: &Shared<D>, size: u64) -> Result<Vec<Tail>, StoreError> {
+/// The tails of a ledger of this size, which may have grown since; the lines of its last file took `lines_end`
+/// bytes then.
+///
+/// # Errors
+/// What is damaged is in the register then.
+pub(super) fn of<D: Disk>(
+    shared: &Shared<D>,
+    size: u64,
+    lines_end: u64,
+) -> Result<Vec<Tail>, StoreError> {
+    let read = read(shared, size, lines_end);
+    read.inspect_err(|error| shared.register.note(error))
+}
+
+fn read<D: Disk>(shared: &Shared<D>, size: u64, lines_end: u64) -> Result<Vec<Tail>, StoreError> {
     let mut lengths = Vec::new();
     for file in tree::files(size, shared.tree.per_file()) {
         // Nothing is written behind a whole file.
@@ -36,7 +49,7 @@ pub(super) fn of<D: Disk>(shared: &Shared<D>, size: u64) -> Result<Vec<Tail>, St
         && last.0 >= first
     {
         lengths.push((names::offsets(first), (size - first) * 8));
-        lengths.push((names::lines(first), shared.entries.span(last.0)?.end));
+        lengths.push((names::lines(first), lines_end));
     }
     let mut tails = Vec::new();
     for (file, len) in lengths {
@@ -45,7 +58,15 @@ pub(super) fn of<D: Disk>(shared: &Shared<D>, size: u64) -> Result<Vec<Tail>, St
             let offset = len - rest;
             let mut bytes = vec![0; usize::try_from(rest).expect("invariant: below a block")];
             let open = shared.disk.open(&file, OpenMode::Read)?;
-            open.read_exact_at(&mut bytes, offset)?;
+            let found = open.read_at(&mut bytes, offset)?;
+            if found < bytes.len() {
+                let found = format!(
+                    "only `{}`",
+                    offset + bytes_of(bytes.get(..found).unwrap_or(&[]))
+                );
+                let expected = format!("`{len}` bytes");
+                return Err(StoreError::damaged(file, size - 1, expected, found));
+            }
             tails.push(Tail {
                 file,
                 offset,

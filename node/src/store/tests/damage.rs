@@ -233,3 +233,33 @@ fn the_first_damage_of_each_place_is_registered_and_nothing_else() {
     assert_eq!(found, expected);
     assert_eq!(ledger_damage(&watched.borrow()).unwrap().place, 3);
 }
+
+#[test]
+fn a_marker_waits_while_the_end_of_a_file_is_damaged_and_takes_it_along_once_it_is_healed() {
+    let disk = SimDisk::new();
+    let mut a = open(&disk);
+    a.ledger.append(&entries(0..3)).unwrap();
+    a.markers.write(draft(&a.ledger, 1)).unwrap();
+    a.ledger.append(&entries(3..5)).unwrap();
+    let ends = names::offsets(0);
+    // What the offsets say of the last line is not believed.
+    disk.flip_bit(&ends, 4 * 8, 0).unwrap();
+    a.markers.write(draft(&a.ledger, 2)).unwrap();
+    // A file that ends early is no reason to end, and is known from now on.
+    let lines = disk.open(&names::lines(0), OpenMode::ReadWrite).unwrap();
+    let whole = disk.read(&names::lines(0)).unwrap().unwrap();
+    lines.set_len(10).unwrap();
+    let refused = a.markers.write(draft(&a.ledger, 3)).unwrap_err();
+    assert!(matches!(&refused, StoreError::Damaged { file, .. } if *file == names::lines(0)));
+    assert!(!a.markers.has_stopped());
+    assert_eq!(a.ledger.reader().damages().borrow().len(), 1);
+    lines.write_all_at(&whole, 0).unwrap();
+    lines.sync_data().unwrap();
+    a.markers.write(draft(&a.ledger, 3)).unwrap();
+    // Healed behind the marker that has the damage in it: without another a start would put it back.
+    disk.flip_bit(&ends, 4 * 8, 0).unwrap();
+    a.markers.again().unwrap();
+    drop(a);
+    disk.kill();
+    assert_eq!(open(&disk).restored, [""; 0]);
+}
