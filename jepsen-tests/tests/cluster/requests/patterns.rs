@@ -11,7 +11,7 @@ use candor_ledger::digest::{sha3_256, sha256_parts};
 use candor_ledger::entry::{Body, SemanticMatch};
 use candor_proto::cache_v1;
 
-use crate::raw::{Raw, code, new_id};
+use super::raw::{Raw, code, new_id};
 
 /// Inputs of which nothing may be found in any file of any node.
 const HIDDEN: [&str; 4] = [

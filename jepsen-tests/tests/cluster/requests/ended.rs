@@ -16,7 +16,7 @@ use candor_proto::cache_v1::{self as wire, get_result::Outcome};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::raw::{Raw, fingerprint, new_id};
+use super::raw::{Raw, fingerprint, new_id};
 
 const REPLAYS: usize = 1_000;
 const UNDER_WAY: usize = 64;

@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use crate::raw::{Raw, code, new_id};
+use super::raw::{Raw, code, new_id};
 
 /// INV-7: the entry is made before its proof is put together, and the proof may meet a damaged file:
 /// then no code may say that nothing happened.
