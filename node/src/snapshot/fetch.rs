@@ -212,6 +212,7 @@ impl<E: Env, S: Sources> Fetcher<E, S> {
             return Err(Over::Again);
         }
         self.notes(offer, &incoming, &roster, &mut pool).await?;
+        self.still(offer)?;
         incoming.sync()?;
         manifest.store(self.env.disk(), INSTALL)?;
         self.tell(|progress| progress.stage = Stage::Installing);
@@ -412,8 +413,16 @@ impl<E: Env, S: Sources> Fetcher<E, S> {
         pool.avoid(node, REFUSED_FOR);
     }
 
-    /// Ends this try when a newer snapshot was offered: what is fetched counts for that one too.
+    /// Whether it is still this one that is wanted: neither is a later one offered, nor has the node come past it by
+    /// its log.
     fn still(&self, offer: &Arc<Offer>) -> Result<(), Over> {
+        // Entries behind a sealed size are of commands behind the one that closed it.
+        if *self.shelf.0.marked.borrow() > offer.manifest.size {
+            tracing::info!(at = %offer.manifest.at, "the log was faster than the snapshot");
+            self.tell(|progress| progress.stage = Stage::Idle);
+            self.forget(offer);
+            return Err(Over::Again);
+        }
         let held = self.shelf.0.offer.borrow();
         match held.as_ref() {
             Some(held) if Arc::ptr_eq(held, offer) => Ok(()),

@@ -69,7 +69,10 @@ pub async fn settle<E: Env>(
     recovered: &mut Recovered,
     manifest: &Manifest,
 ) -> std::io::Result<()> {
-    manifest.store(env.disk(), FILE)?;
+    // It may have gone on by its log while it fetched, and purged up to a later one.
+    if Manifest::load(env.disk(), FILE)?.is_none_or(|held| held.at < manifest.at) {
+        manifest.store(env.disk(), FILE)?;
+    }
     begin_log_after(wal, recovered, manifest.at).await?;
     env.disk().write_durable(WANTED, b"", MODE_PUBLIC)?;
     incoming::clear(env.disk())

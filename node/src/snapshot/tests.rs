@@ -16,6 +16,9 @@ use candor_ledger::tree::{MemoryNodes, leaf_hash, root_at};
 
 use super::purge::Pace;
 use super::*;
+use crate::env::Env as _;
+use crate::env::sim::{SimDisk, SimEnv};
+use crate::wal::{Limits, Wal};
 
 /// Entry `seq` of every ledger in these tests.
 fn entry(seq: u64) -> Bytes {
@@ -93,7 +96,7 @@ fn a_manifest_is_read_as_it_was_written_and_no_changed_byte_of_it() {
 /// Neither marker may be the one that a start finds, below the snapshot that the log begins behind.
 #[test]
 fn a_snapshot_is_offered_once_both_markers_have_reached_it() {
-    let disk = crate::env::sim::SimDisk::new();
+    let disk = SimDisk::new();
     let shelf = Shelf::load(&disk, None, TreeSize(0)).unwrap();
     let newest = || shelf.newest_manifest().map(|newest| newest.at);
     for size in [8, 16, 24] {
@@ -135,7 +138,7 @@ fn the_log_is_purged_to_where_it_stood_when_it_was_purged_before() {
 /// The log behind the snapshot is kept for a member that receives it, and a while longer.
 #[tokio::test(start_paused = true)]
 async fn the_log_is_held_for_a_member_until_it_has_had_time_to_go_on_from_it() {
-    let disk = crate::env::sim::SimDisk::new();
+    let disk = SimDisk::new();
     let shelf = Shelf::load(&disk, None, TreeSize(0)).unwrap();
     let fetching = Some(Receiving::Fetching { done: 0, total: 9 });
     shelf.sent(4, pos(30), fetching);
@@ -151,7 +154,7 @@ async fn the_log_is_held_for_a_member_until_it_has_had_time_to_go_on_from_it() {
 /// Whoever goes away without a word is taken for dead after a minute, however long the install takes.
 #[tokio::test(start_paused = true)]
 async fn a_node_goes_away_to_install_only_once_the_leader_knows_or_when_none_asks() {
-    let disk = crate::env::sim::SimDisk::new();
+    let disk = SimDisk::new();
     for asked in [true, false] {
         let shelf = Shelf::load(&disk, None, TreeSize(0)).unwrap();
         let offer = manifest(40);
@@ -173,7 +176,7 @@ async fn a_node_goes_away_to_install_only_once_the_leader_knows_or_when_none_ask
 
 #[test]
 fn a_receiver_tells_how_far_it_is_with_the_snapshot_asked_after() {
-    let disk = crate::env::sim::SimDisk::new();
+    let disk = SimDisk::new();
     let shelf = Shelf::load(&disk, None, TreeSize(0)).unwrap();
     let ask = |size: u64, offer: bool| {
         let manifest = manifest(size);
@@ -199,4 +202,23 @@ fn a_receiver_tells_how_far_it_is_with_the_snapshot_asked_after() {
         shelf.0.offer.borrow().as_ref().unwrap().manifest.size,
         TreeSize(80)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_snapshot_that_came_late_does_not_replace_the_one_that_the_log_rests_on() {
+    let env = SimEnv::new(SimDisk::new(), 1);
+    let (wal, mut recovered) = Wal::open(&env, "raft", Limits::default()).unwrap();
+    for (held, late, left) in [(None, 10, 10), (Some(20), 10, 20), (Some(20), 30, 30)] {
+        if let Some(held) = held {
+            manifest(held).store(env.disk(), FILE).unwrap();
+        }
+        let late = manifest(late);
+        install::settle(&env, &wal, &mut recovered, &late)
+            .await
+            .unwrap();
+        assert_eq!(
+            Manifest::load(env.disk(), FILE).unwrap(),
+            Some(manifest(left))
+        );
+    }
 }
