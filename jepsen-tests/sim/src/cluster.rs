@@ -18,10 +18,13 @@ use rand::Rng as _;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::clock::Clock;
+use crate::damage::Verified;
 use crate::host::{address, connect, lock};
+use crate::membership::{Membership, carry_out};
 use crate::streams::stream;
 use crate::swarm::Swarm;
 
@@ -56,7 +59,8 @@ pub(crate) struct Progress {
     pub(crate) enough: AtomicBool,
     /// The trust policy's text.
     pub(crate) policy: Mutex<String>,
-    pub(crate) seen: Arc<Seen>,
+    pub(crate) membership: Membership,
+    pub(crate) seen: Seen,
 }
 
 /// What the nodes said of themselves.
@@ -74,6 +78,8 @@ struct SeenState {
     serving: BTreeSet<u64>,
     /// The greatest term that a node has named.
     terms: BTreeMap<u64, u64>,
+    /// Nodes whose files were damaged, with what they first said behind it, and what they say now.
+    watched: BTreeMap<u64, Option<(Verified, Verified)>>,
     /// What can never be.
     wrong: Option<String>,
 }
@@ -89,6 +95,33 @@ impl Seen {
     /// Nodes whose present process has answered.
     pub(crate) fn serving(&self) -> Vec<u64> {
         self.state().serving.iter().copied().collect()
+    }
+
+    /// A node's files were damaged.
+    pub(crate) fn watch(&self, node: u64) {
+        self.state().watched.insert(node, None);
+    }
+
+    /// Whether a node says that it has healed since; said once.
+    pub(crate) fn is_healed(&self, node: u64) -> bool {
+        let mut state = self.state();
+        let said = state.watched.get(&node).copied().flatten();
+        let healed = said.is_some_and(|(first, last)| last.heals(first));
+        if healed {
+            state.watched.remove(&node);
+        }
+        healed
+    }
+
+    fn is_watched(&self, node: u64) -> bool {
+        self.state().watched.contains_key(&node)
+    }
+
+    fn verified(&self, node: u64, now: Verified) {
+        if let Some(said) = self.state().watched.get_mut(&node) {
+            let (first, _) = said.get_or_insert((now, now));
+            *said = Some((*first, now));
+        }
     }
 
     /// What was seen that can never be.
@@ -148,19 +181,31 @@ impl Outside {
         let nodes: Vec<u64> = (1..=self.swarm.nodes).collect();
         let policy = self.found(&nodes).await.context("founding")?;
         let mut looks = JoinSet::new();
-        for node in &nodes {
-            looks.spawn(self.look(*node)?.run());
-        }
+        let mut looked_at = BTreeSet::new();
+        let membership = &self.progress.membership;
+        membership.found(&nodes);
         let clients = Clients::start(&self.recorder, self.ask(&nodes, &policy)?);
         *lock(&self.progress.policy) = policy;
         self.progress.founded.store(true, Ordering::SeqCst);
 
-        while !self.progress.enough.load(Ordering::SeqCst) {
+        while !self.progress.enough.load(Ordering::SeqCst) || membership.next().is_some() {
+            for node in membership.members() {
+                if looked_at.insert(node) {
+                    looks.spawn(self.look(node)?.run());
+                }
+            }
+            if let Some(order) = membership.next() {
+                let operator = |node| self.operator(node, OPERATOR_TIMEOUT);
+                if let Err(problem) = carry_out(membership, order, operator).await {
+                    tracing::info!(?order, %problem, "not yet");
+                }
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         clients.finish().await?;
         tokio::time::sleep(LAST_EXPIRY).await;
-        self.settle(&nodes).await?;
+        let members: Vec<u64> = membership.members().into_iter().collect();
+        self.settle(&members).await?;
         looks.shutdown().await;
         Ok(())
     }
@@ -251,7 +296,7 @@ impl Outside {
             node,
             operator: self.operator(node, LOOK_TIMEOUT)?,
             recorder: Arc::clone(&self.recorder),
-            seen: Arc::clone(&self.progress.seen),
+            progress: Arc::clone(&self.progress),
         })
     }
 }
@@ -261,18 +306,25 @@ struct Look {
     node: u64,
     operator: Operator,
     recorder: Arc<Recorder>,
-    seen: Arc<Seen>,
+    progress: Arc<Progress>,
 }
 
 impl Look {
     async fn run(self) {
+        let seen = &self.progress.seen;
         loop {
-            let ends = self.seen.ends(self.node);
+            let ends = seen.ends(self.node);
             if let Ok(status) = self.operator.status().await {
                 let leads = status.leader_id == Some(self.node);
-                self.seen.answered(self.node, ends, status.term, leads);
+                seen.answered(self.node, ends, status.term, leads);
+                if seen.is_watched(self.node)
+                    && let Ok(Ok(metrics)) = timeout(LOOK_TIMEOUT, self.get("/metrics")).await
+                {
+                    let verified = Verified::read(&metrics, &status);
+                    seen.verified(self.node, verified);
+                }
             }
-            let note = tokio::time::timeout(LOOK_TIMEOUT, self.note()).await;
+            let note = timeout(LOOK_TIMEOUT, self.note()).await;
             if let Ok(Ok(note)) = note {
                 self.recorder.saw(self.node, note);
             }
@@ -281,13 +333,15 @@ impl Look {
     }
 
     async fn note(&self) -> anyhow::Result<String> {
+        shown::note_of(&self.get(shown::PATH).await?)
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = connect(&address(self.node, HTTP_PORT)).await?;
-        stream
-            .write_all(shown::question(shown::PATH).as_bytes())
-            .await?;
+        stream.write_all(shown::question(path).as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        shown::note_of(&answer)
+        Ok(answer)
     }
 }
 

@@ -9,7 +9,9 @@
 //! | `swarm` | what the seed chooses: how many nodes, which faults exist at all |
 //! | `host` | the world under one node |
 //! | `nemesis` | what breaks, and when |
+//! | `damage` | bytes that change silently, and whether a node has healed |
 //! | `cluster` | founding, clients, observers, settling: all that a machine outside the nodes does |
+//! | `membership` | nodes that join and leave |
 //! | `canon` | the invariant that is looked at all the time: one ledger |
 //! | `run` | one seed from start to verdict |
 //! | `meta`, `sweep`, `shrink` | one seed twice; many seeds; fewer faults |
@@ -27,7 +29,9 @@ compile_error!("build it by `cargo sim`: without `--cfg candor_mutants` no bug c
 mod canon;
 mod clock;
 mod cluster;
+mod damage;
 mod host;
+mod membership;
 mod meta;
 mod mutants;
 mod nemesis;

@@ -1,6 +1,6 @@
 //! One seed, from start to verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, ensure};
-use candor_jepsen::check::{self, Demands, Judgement, Run, Verdict};
+use candor_jepsen::check::{self, Covered, Demands, Judgement, Run, Verdict};
 use candor_jepsen::recorded::{Recorder, Stored, TIMEOUT, Taken, lines_of};
 use candor_ledger::signature::SigningKeys;
 use candor_node::config::Config;
@@ -30,7 +30,7 @@ use crate::clock::{Clock, EPOCH};
 use crate::cluster::{self, ACTOR, CLIENT_PORT, HTTP_PORT, NAME, Outside, PEER_PORT, Progress};
 use crate::host::{Host, address, name};
 use crate::mutants;
-use crate::nemesis::{Machine, Nemesis, Tally};
+use crate::nemesis::{Machine, Nemesis, RESERVE, Tally};
 use crate::streams::stream;
 use crate::swarm::{Kind, Swarm};
 
@@ -39,6 +39,8 @@ const TICK: Duration = Duration::from_millis(1);
 const LOOK_EVERY: u32 = 50;
 /// All is well for so long behind the faults, and clients still ask.
 const CALM: Duration = Duration::from_secs(20);
+/// All is well for so long: then no file is damaged any more.
+const HEALED_WITHIN: Duration = Duration::from_mins(1);
 /// Beyond the faults, a run takes at most this.
 const SPARE: Duration = Duration::from_mins(4);
 /// A lost packet ends a connection here, and nobody sends it again: until both ends have noticed, a link that was
@@ -86,6 +88,7 @@ pub(crate) struct Report {
     pub(crate) tally: Tally,
     /// Digest of the history and the ledger.
     pub(crate) digest: String,
+    pub(crate) covered: Covered,
     /// What was wrong; none in a good run.
     pub(crate) wrong: Vec<String>,
 }
@@ -159,8 +162,12 @@ fn simulate(
         progress: Arc::clone(&progress),
     };
     sim.client(NAME, async move { Ok(outside.run().await?) });
-    let seen = Arc::clone(&progress.seen);
-    let mut nemesis = Nemesis::new(swarm, machines, Arc::clone(&recorder), seen);
+    let make = {
+        let (swarm, clock) = (swarm.clone(), clock.clone());
+        Box::new(move |sim: &mut Sim<'_>, node| machine(sim, &swarm, &clock, node, &keys))
+    };
+    let known = (Arc::clone(&recorder), Arc::clone(&progress));
+    let mut nemesis = Nemesis::new(swarm, machines, known.0, known.1, make);
     let mut canon = Canon::default();
     let driven = drive(&mut sim, swarm, clock, &progress, &mut nemesis, &mut canon);
     let mut wrong: Vec<String> = driven
@@ -180,10 +187,15 @@ fn simulate(
         .lock()
         .map(|text| text.clone())
         .unwrap_or_default();
-    let run = judged(swarm, &nemesis, &taken, &policy, &folder)?;
+    let members = progress.membership.members();
+    let run = judged(swarm, (&members, &nemesis), &taken, &policy, &folder)?;
+    let mut covered = Covered::default();
     if wrong.is_empty() {
-        let bad = check::judge(&run);
-        let bad = bad.iter().filter(|judged| judged.verdict != Verdict::True);
+        let judgements = check::judge(&run);
+        covered = Covered::of(&run, &judgements);
+        let bad = judgements
+            .iter()
+            .filter(|judged| judged.verdict != Verdict::True);
         wrong.extend(bad.map(said));
     }
     let keep = asked_for || !wrong.is_empty();
@@ -200,8 +212,12 @@ fn simulate(
         answered: answered(&taken),
         entries: u64::try_from(canon.len())?,
         leader_changes: u64::try_from(progress.seen.leaders.changes())?,
-        tally: nemesis.tally.clone(),
+        tally: Tally {
+            membership_changes: progress.membership.done(),
+            ..nemesis.tally.clone()
+        },
         digest: digest(&taken, &run),
+        covered,
         wrong,
     };
     Ok((report, keep.then_some(folder)))
@@ -232,11 +248,16 @@ fn drive(
         let since = now.saturating_sub(founded_at.unwrap_or(now));
         nemesis.look_after(sim, since)?;
         if let Some(at) = mended_at {
-            if now >= at + CALM {
+            let damaged = nemesis.damaged();
+            ensure!(
+                damaged.is_empty() || now < at + HEALED_WITHIN,
+                "the files of node {damaged:?} do not heal"
+            );
+            if now >= at + CALM && damaged.is_empty() {
                 progress.enough.store(true, Ordering::SeqCst);
             }
         } else if founded_at.is_some() {
-            let done = nemesis.tick(sim, since);
+            let done = nemesis.tick(sim, since)?;
             if done && since >= swarm.length {
                 nemesis.mend_all(sim);
                 mended_at = Some(now);
@@ -252,7 +273,7 @@ fn drive(
 fn look(nemesis: &Nemesis, progress: &Progress, canon: &mut Canon) -> anyhow::Result<()> {
     let serving = progress.seen.serving();
     for (node, machine) in &nemesis.machines {
-        if serving.contains(node) {
+        if serving.contains(node) && !machine.damaged {
             canon.look(*node, &machine.disk)?;
         } else {
             canon.forget(*node);
@@ -315,7 +336,8 @@ fn config(swarm: &Swarm, node: u64) -> anyhow::Result<Config> {
          [sealing]\ninterval_ms = {seal_every_ms}\nmax_silence_ms = 5000\n\
          [raft]\nheartbeat_ms = {heartbeat_ms}\nelection_min_ms = {least}\nelection_max_ms = {most}\n\
          purge_bytes = {purge_bytes}\n\
-         [verifier]\npause_s = 10\n"
+         [verifier]\npause_s = 2\n\
+         [limits]\ndisk_reserve_bytes = {RESERVE}\n"
     );
     Config::parse(&text).with_context(|| text.clone())
 }
@@ -323,17 +345,19 @@ fn config(swarm: &Swarm, node: u64) -> anyhow::Result<Config> {
 /// Stores the run and reads it again, as an outsider would.
 fn judged(
     swarm: &Swarm,
-    nemesis: &Nemesis,
+    (members, nemesis): (&BTreeSet<u64>, &Nemesis),
     taken: &Taken,
     policy: &str,
     folder: &std::path::Path,
 ) -> anyhow::Result<Run> {
     let mut chains = BTreeMap::new();
-    for (node, machine) in &nemesis.machines {
-        chains.insert(*node, chain(&machine.disk)?);
+    for node in members {
+        if let Some(machine) = nemesis.machines.get(node) {
+            chains.insert(*node, chain(&machine.disk)?);
+        }
     }
     let stored = Stored {
-        plan: &plan(swarm),
+        plan: &plan(swarm, members),
         taken,
         policy,
         chains,
@@ -351,12 +375,12 @@ fn chain(disk: &SimDisk) -> anyhow::Result<Vec<Vec<u8>>> {
     Ok(lines)
 }
 
-fn plan(swarm: &Swarm) -> check::Plan {
+fn plan(swarm: &Swarm, members: &BTreeSet<u64>) -> check::Plan {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let kinds = ["get", "set"].map(|kind| (kind.to_owned(), 1));
     check::Plan {
         seed: swarm.seed,
-        nodes: (1..=swarm.nodes).collect(),
+        nodes: members.iter().copied().collect(),
         concurrency: swarm.clients,
         timeout_ms: millis(TIMEOUT),
         clock_error_ms: 4_000,

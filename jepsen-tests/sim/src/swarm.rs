@@ -16,12 +16,22 @@ use crate::streams::stream;
 pub(crate) enum Kind {
     /// The wall clock of a node is off, by less than the cluster bears.
     Clock,
+    /// The wall clock of a node is off by up to an hour.
+    ClockFar,
+    /// Bytes in the files of one node change silently.
+    Corrupt,
     /// Packets between some hosts and the others are lost.
     Cut,
+    /// The disk of a node has little room left, or none.
+    Full,
+    /// A leader hands over.
+    HandOver,
     /// Packets between some hosts and the others wait until it is over.
     Hold,
     /// The process of a node dies.
     Kill,
+    /// A node joins, votes, and leaves again.
+    Member,
     /// Packets from one host to another are lost, and not those of the other direction.
     OneWay,
     /// The power of a node goes.
@@ -46,6 +56,8 @@ pub(crate) struct Swarm {
     pub(crate) faults: BTreeSet<Kind>,
     /// How long they come.
     pub(crate) length: Duration,
+    /// Faults come so many times as fast as usual, and last as much shorter.
+    pub(crate) pace: u64,
     /// Packets take this long at the most, where nothing is slow.
     pub(crate) latency: Duration,
     /// Of the nodes' configurations.
@@ -58,7 +70,12 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Clock => "clock",
+            Self::ClockFar => "clock-far",
+            Self::Corrupt => "corrupt",
             Self::Cut => "cut",
+            Self::Full => "full",
+            Self::HandOver => "hand-over",
+            Self::Member => "member",
             Self::Hold => "hold",
             Self::Kill => "kill",
             Self::OneWay => "one-way",
@@ -90,6 +107,7 @@ impl Swarm {
             pause: Duration::from_millis(rng.random_range(20..=120)),
             faults,
             length,
+            pace: *[1, 1, 2, 4].choose(&mut rng).unwrap_or(&1),
             latency: Duration::from_millis(rng.random_range(1..=10)),
             seal_every_ms: rng.random_range(200..=1_500),
             heartbeat_ms: rng.random_range(50..=150),

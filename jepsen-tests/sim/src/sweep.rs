@@ -1,13 +1,17 @@
 //! Many seeds, each in a process of its own, as a process has one clock and one source of random numbers.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
+use candor_jepsen::check::Covered;
+use clap::ValueEnum as _;
 
 use crate::run::Report;
+use crate::swarm::Kind;
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -23,6 +27,10 @@ pub(crate) struct Arguments {
     /// Simulated seconds during which faults come, in each.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
+    /// Writes what was covered to this file, under `## Simulation`. Fails if an operation or a checker was not met
+    /// under a kind of fault.
+    #[arg(long)]
+    coverage: Option<PathBuf>,
     /// Processes at once.
     #[arg(long, default_value_t = 2)]
     jobs: u64,
@@ -36,6 +44,11 @@ const SUMS: &[(&str, fn(&Report) -> u64)] = &[
     ("leader changes", |report| report.leader_changes),
     ("process crashes", |report| report.tally.crashes),
     ("power cuts of a node", |report| report.tally.power_cuts),
+    ("membership changes", |report| {
+        report.tally.membership_changes
+    }),
+    ("nodes lost by damage", |report| report.tally.nodes_lost),
+    ("places corrupted", |report| report.tally.corruptions),
 ];
 
 /// Whether no seed fails.
@@ -80,7 +93,34 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         joined.collect::<anyhow::Result<()>>()
     })?;
     let ended = ended.into_inner().context("a worker panicked")?;
-    Ok(summary(&ended, uptime()? - began))
+    let good = summary(&ended, uptime()? - began);
+    if let (true, Some(file)) = (good, &arguments.coverage) {
+        return covered(&ended, from, file);
+    }
+    Ok(good)
+}
+
+/// Writes what all runs have covered; whether there is no hole in it.
+fn covered(
+    ended: &BTreeMap<u64, Result<Report, String>>,
+    from: u64,
+    file: &Path,
+) -> anyhow::Result<bool> {
+    let mut all = Covered::default();
+    for report in ended.values().flatten() {
+        all.add(&report.covered);
+    }
+    let command = format!("cargo sim sweep --from {from} --count {}", ended.len());
+    all.write(file, "Simulation", &command)?;
+    let kinds: Vec<&str> = Kind::value_variants()
+        .iter()
+        .map(|kind| kind.name())
+        .collect();
+    let holes = all.holes(&kinds);
+    for hole in &holes {
+        println!("not covered: {hole}");
+    }
+    Ok(holes.is_empty())
 }
 
 /// Runs one seed elsewhere.

@@ -37,7 +37,10 @@ pub async fn found(
 }
 
 /// What a node says of itself, if it can be a member.
-pub(super) fn node_of(identity: GetIdentityResponse) -> anyhow::Result<Node> {
+///
+/// # Errors
+/// What it lacks.
+pub fn node_of(identity: GetIdentityResponse) -> anyhow::Result<Node> {
     ensure!(identity.has_log_keys, "a node holds no log keys");
     identity.node.context("a node does not say who it is")
 }

@@ -34,7 +34,7 @@ mod setup;
 
 pub use cluster::Cluster;
 pub use folders::Same;
-pub use found::found;
+pub use found::{found, node_of};
 pub use processes::Freezer;
 pub use setup::{Principal, Setup};
 

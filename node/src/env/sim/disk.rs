@@ -184,15 +184,38 @@ impl SimDisk {
     /// # Errors
     /// When there is no such file, or it is shorter.
     pub fn flip_bit(&self, path: &str, offset: usize, bit: u8) -> io::Result<()> {
+        self.spoil(path, offset, |_, byte| byte ^ 1 << (bit % 8), 1)
+    }
+
+    /// Puts other bytes in the place of some, in the durable bytes too: silent damage, as by a sector that was
+    /// written elsewhere, or never. What lies behind the end of the file is left out.
+    ///
+    /// # Errors
+    /// When there is no such file, or it ends before the first byte.
+    pub fn overwrite(&self, path: &str, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        let other = |at: usize, byte| bytes.get(at).copied().unwrap_or(byte);
+        self.spoil(path, offset, other, bytes.len())
+    }
+
+    fn spoil(
+        &self,
+        path: &str,
+        offset: usize,
+        other: impl Fn(usize, u8) -> u8,
+        len: usize,
+    ) -> io::Result<()> {
         let mut state = self.state();
         let inode = state.live.file(path)?;
         let State { live, durable, .. } = &mut *state;
-        let byte = live
-            .byte(inode, offset)
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        *byte ^= 1 << (bit % 8);
-        if let Some(byte) = durable.byte(inode, offset) {
-            *byte ^= 1 << (bit % 8);
+        if live.byte(inode, offset).is_none() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for image in [live, durable] {
+            for at in 0..len {
+                if let Some(byte) = image.byte(inode, offset + at) {
+                    *byte = other(at, *byte);
+                }
+            }
         }
         Ok(())
     }
