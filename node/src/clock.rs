@@ -81,6 +81,8 @@ pub struct Clocks {
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     at: Instant,
+    /// What our own wall clock showed then.
+    own: Micros,
     /// Distance between the clocks, the round trip's uncertainty taken off.
     distance: Duration,
     offset_ms: i64,
@@ -110,6 +112,7 @@ impl Clocks {
             peer,
             Answer {
                 at: received,
+                own: own_received,
                 distance: Duration::from_micros(ahead.max(behind)),
                 offset_ms: if theirs.0 < middle {
                     -offset_ms
@@ -118,6 +121,22 @@ impl Clocks {
                 },
             },
         );
+    }
+
+    /// How far our wall clock moved against the monotonic one between an answer and the last asking: so much of
+    /// what the answer said of it is no longer true.
+    fn moved_since(&self, answer: &Answer) -> Duration {
+        let Some((asked, wall)) = self.asked else {
+            return Duration::MAX;
+        };
+        let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
+        let before = micros(asked.saturating_duration_since(answer.at));
+        let behind = micros(answer.at.saturating_duration_since(asked));
+        let expected = answer
+            .own
+            .0
+            .saturating_add_signed(before.saturating_sub(behind));
+        Duration::from_micros(expected.abs_diff(wall.0))
     }
 
     /// Judges this node's clock among `members` (voters, itself included).
@@ -131,7 +150,9 @@ impl Clocks {
         let fresh = |answer: &Answer| now.saturating_duration_since(answer.at) <= ANSWER_LIFE;
         let agrees = |peer: u64| {
             let answer = self.answers.get(&peer).filter(|answer| fresh(answer));
-            answer.is_some_and(|answer| answer.distance <= max_skew)
+            answer.is_some_and(|answer| {
+                answer.distance.saturating_add(self.moved_since(answer)) <= max_skew
+            })
         };
         let (mut agreeing, mut total) = (0, 0);
         for member in members {
@@ -197,6 +218,26 @@ mod tests {
         assert!(view.may_stamp(later, at(WALL, 4)));
         assert!(!view.may_stamp(later, at(WALL, 9)));
         assert!(!view.may_stamp(later, at(WALL, -9)));
+    }
+
+    #[test]
+    fn an_answer_from_before_the_clock_jumped_says_nothing_of_it_any_more() {
+        let now = Instant::now();
+        let mut clocks = Clocks::default();
+        clocks.asked(now, WALL);
+        clocks.answered(2, now, WALL, WALL, WALL);
+        // Asked again, and nobody answers.
+        let later = now + Duration::from_secs(1);
+        for (wall, verdict) in [
+            (at(WALL, 1), ClockVerdict::Sure),
+            (at(WALL, 1_500), ClockVerdict::Unsure),
+            (at(WALL, -1_500), ClockVerdict::Unsure),
+        ] {
+            clocks.asked(later, wall);
+            let view = clocks.judge(1, [1, 2], SKEW, later);
+            assert_eq!(view.verdict, verdict);
+            assert_eq!(view.may_stamp(later, wall), verdict == ClockVerdict::Sure);
+        }
     }
 
     #[test]

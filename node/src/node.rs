@@ -565,14 +565,14 @@ async fn watch_clocks<E: Env>(
                 async move {
                     let sent = cluster.env.wall();
                     let theirs = cluster.peers.clock(peer).await?;
-                    let received = cluster.env.wall();
+                    let received = (cluster.env.monotonic(), cluster.env.wall());
                     Some((peer, candor_ledger::time::Micros(theirs), sent, received))
                 }
             });
-        for (peer, theirs, sent, received) in
+        for (peer, theirs, sent, (received, own)) in
             futures::future::join_all(asks).await.into_iter().flatten()
         {
-            clocks.answered(peer, cluster.env.monotonic(), theirs, sent, received);
+            clocks.answered(peer, received, theirs, sent, own);
         }
         // Before genesis there is nothing to stamp.
         let max_skew = cluster
