@@ -82,6 +82,7 @@ pub(crate) struct Nemesis {
     acts: Vec<(Duration, Act)>,
     next: usize,
     mending: bool,
+    founders: usize,
     /// With the nodes that it named when it began.
     lasting: BTreeMap<(Kind, u32), (Strike, Vec<u64>)>,
     links: BTreeMap<(u64, u64), Link>,
@@ -148,6 +149,7 @@ impl Nemesis {
     ) -> Self {
         let mut rng = stream(swarm.seed, "nemesis");
         Self {
+            founders: machines.len(),
             machines,
             tally: Tally::default(),
             acts: schedule(swarm, &mut rng),
@@ -444,8 +446,11 @@ impl Nemesis {
         Some(match kind {
             // A node whose files are damaged may not start again. Enough of the others must hold what it held.
             Kind::PowerAll | Kind::Corrupt if !self.damaged().is_empty() => return None,
-            // A cluster that has lost a node for ever is not asked to bear another.
-            Kind::Corrupt if self.tally.nodes_lost > 0 => return None,
+            // A cluster that has lost a node for ever is not asked to bear another; and clients that trust a
+            // majority of its founders need two of three, not one and one who came later.
+            Kind::Corrupt | Kind::Member if self.tally.nodes_lost > 0 => return None,
+            Kind::Corrupt if all.len() > self.founders => return None,
+            Kind::Member if !self.damaged().is_empty() => return None,
             Kind::PowerAll => Strike::Nodes(all),
             Kind::HandOver => Strike::Nodes(Vec::new()),
             Kind::Member => Strike::Nodes(vec![self.machines.keys().last()? + 1]),
