@@ -30,7 +30,8 @@ pub(super) fn judge(run: &Run) -> Judgement {
     }
     let during = during(run);
     for (fault, least) in &demands.ok_during {
-        let got = during.get(fault.as_str()).copied();
+        let got = during.get(&Some(fault.as_str()));
+        let got = got.map(|by_f| by_f.values().sum::<u64>());
         match got {
             None => notes.violated(format!("fault `{fault}` never happened")),
             Some(got) => notes.demand(got >= *least, || {
@@ -48,22 +49,23 @@ pub(super) fn judge(run: &Run) -> Judgement {
     notes.close(NAME, "answers")
 }
 
-/// Answers to what was asked while each fault lasted.
-fn during(run: &Run) -> BTreeMap<&str, u64> {
+/// Answers to what was asked while each fault lasted, by operation; `None`: while none did.
+pub(super) fn during(run: &Run) -> BTreeMap<Option<&str>, BTreeMap<F, u64>> {
     let mut lasting = Lasting::default();
-    let mut answers: BTreeMap<&str, u64> = BTreeMap::new();
-    let asked: BTreeMap<u64, bool> = run
-        .all()
-        .iter()
-        .map(|one| (one.index, one.answer().is_some()))
-        .collect();
+    let mut answers: BTreeMap<Option<&str>, BTreeMap<F, u64>> = BTreeMap::new();
+    let answered = run.all().iter().filter(|one| one.answer().is_some());
+    let answered: BTreeMap<u64, F> = answered.map(|one| (one.index, one.asked.f())).collect();
     for event in &run.history.events {
         if let What::Fault(fault) = &event.what {
             lasting.take(fault);
-            answers.entry(&fault.name).or_default();
-        } else if asked.get(&event.index) == Some(&true) {
-            for name in lasting.names() {
-                *answers.entry(name).or_default() += 1;
+            answers.entry(Some(&fault.name)).or_default();
+        } else if let Some(f) = answered.get(&event.index) {
+            let mut names: Vec<Option<&str>> = lasting.names().map(Some).collect();
+            if names.is_empty() {
+                names.push(None);
+            }
+            for name in names {
+                *answers.entry(name).or_default().entry(*f).or_default() += 1;
             }
         }
     }

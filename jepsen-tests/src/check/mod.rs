@@ -28,6 +28,7 @@ mod cache_validity;
 mod chain;
 mod checkpoints;
 mod coverage;
+mod covered;
 mod exactly_once;
 mod faults;
 mod ledger_order;
@@ -49,6 +50,7 @@ mod well_formed;
 mod wgl;
 mod words;
 
+pub use covered::Covered;
 pub use linear::{Call, Search, Stuck, search};
 pub use record::Record;
 pub use register::{Register, Touch};

@@ -20,7 +20,9 @@ pub struct Judgement {
     pub checker: &'static str,
     /// The answer.
     pub verdict: Verdict,
-    /// How much was looked at, in words.
+    /// How much was looked at.
+    pub looked_at: u64,
+    /// The same in words.
     pub seen: String,
     /// Violations or doubts in words, at most [`FINDINGS_MAX`].
     pub findings: Vec<String>,
@@ -86,6 +88,7 @@ impl Notes {
         Judgement {
             checker,
             verdict,
+            looked_at: self.seen,
             seen,
             findings,
             found,

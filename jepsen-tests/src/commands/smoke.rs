@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
-use candor_jepsen::check::Verdict;
+use candor_jepsen::check::{Covered, Verdict};
 use candor_jepsen::trial::{self, Bounds, Plan};
 use clap::Args;
 
@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// there. A new one in the system's temporary folder when not said.
     #[arg(long, value_name = "DIR")]
     store: Option<PathBuf>,
+    /// Writes what was covered to this file, under `## Real processes`.
+    #[arg(long, value_name = "FILE")]
+    coverage: Option<PathBuf>,
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
@@ -105,5 +108,10 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "too few leader changes to show anything"
     );
     ensure!(report.installed > 0, "no node has caught up by files");
+    if let Some(file) = &arguments.coverage {
+        let command = format!("candor-jepsen smoke --seed {}", plan.seed);
+        let covered = Covered::of(&report.run, &report.judgements);
+        covered.write(file, "Real processes", &command)?;
+    }
     Ok(())
 }
